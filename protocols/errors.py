@@ -1,0 +1,155 @@
+"""Every error that Tingbro raises on purpose, in one tree.
+
+The branches are drawn by what the catcher does, not by where the error comes from::
+
+    TingbroError
+    |-- InvalidInput          refuse: tell the sender what to mend; trying again cannot help
+    |   |-- InvalidPayload        a device's body is not acceptable
+    |   |-- InvalidSettings       the process cannot start with these settings
+    |-- NotFound              refuse: there is no such thing, or the caller may not know of it
+    |-- Conflict              refuse: the state of other things forbids it
+    |-- AccessDenied          refuse: known caller, not allowed
+    |-- Unauthenticated       refuse: unknown caller
+    |-- HubFull               back-pressure: try again after `retry_after_s`
+    |-- StorageError
+    |   |-- StorageUnavailable    retry the same work; nothing was lost
+    |   |-- RowRefused            set this one row aside; the rest of its batch is fine
+    |   |-- SchemaMismatch        a person must migrate
+    |-- DecodeError           the message failed to decode: keep it raw, with this error
+    |   |-- ScriptError           the script threw, returned nothing, or returned what cannot be used
+    |   |-- ScriptLimitExceeded   time, memory, stack or result size: counts as a strike
+    |   |-- DecoderQuarantined    not run at all: too many strikes
+    |   |-- DecoderCrashed        the worker process died while it ran the script
+    |-- DeliveryError         an attempt at a data target failed
+    |   |-- DeliveryRetryable     try again on the schedule
+    |   |-- DeliveryRefused       a deterministic refusal: straight to the dead letters
+    |-- ConnectionLost        an expected failure: supervisors back off and do not count it
+
+Each class carries `code`, a stable snake_case name for logs, metrics and APIs, and `retryable`,
+which says whether doing the very same thing again may succeed.
+"""
+
+from typing import ClassVar
+
+
+class TingbroError(Exception):
+    """The root. Its text is a sentence a user can act on; it never holds a secret or a payload."""
+
+    code: ClassVar[str] = "internal"
+    retryable: ClassVar[bool] = False
+
+
+class InvalidInput(TingbroError):
+    code = "invalid_input"
+
+
+class InvalidPayload(InvalidInput):
+    code = "invalid_payload"
+
+
+class InvalidSettings(InvalidInput):
+    """Every mistake at once: `problems` holds one sentence for each."""
+
+    code = "invalid_settings"
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+class NotFound(TingbroError):
+    code = "not_found"
+
+
+class Conflict(TingbroError):
+    code = "conflict"
+
+
+class AccessDenied(TingbroError):
+    code = "access_denied"
+
+
+class Unauthenticated(TingbroError):
+    code = "unauthenticated"
+
+
+class HubFull(TingbroError):
+    """The hub takes nothing more in for now; `retry_after_s` is when to try again."""
+
+    code = "hub_full"
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class StorageError(TingbroError):
+    code = "storage_error"
+
+
+class StorageUnavailable(StorageError):
+    code = "storage_unavailable"
+    retryable = True
+
+
+class RowRefused(StorageError):
+    code = "row_refused"
+
+
+class SchemaMismatch(StorageError):
+    code = "schema_mismatch"
+
+
+class DecodeError(TingbroError):
+    code = "decode_error"
+
+
+class ScriptError(DecodeError):
+    code = "script_error"
+
+
+class ScriptLimitExceeded(DecodeError):
+    code = "script_limit_exceeded"
+
+
+class DecoderQuarantined(DecodeError):
+    code = "decoder_quarantined"
+    retryable = True
+
+
+class DecoderCrashed(DecodeError):
+    code = "decoder_crashed"
+
+
+class DeliveryError(TingbroError):
+    """One attempt failed. `status_code` is the receiver's, if it answered at all."""
+
+    code = "delivery_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status_code: int | None = None,
+        retry_after_s: float | None = None,
+        response_excerpt: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status_code = status_code
+        self.retry_after_s = retry_after_s
+        self.response_excerpt = response_excerpt
+
+
+class DeliveryRetryable(DeliveryError):
+    code = "delivery_retryable"
+    retryable = True
+
+
+class DeliveryRefused(DeliveryError):
+    code = "delivery_refused"
+
+
+class ConnectionLost(TingbroError):
+    code = "connection_lost"
+    retryable = True
