@@ -1,0 +1,61 @@
+"""The actors of the data targets: one child each below `/hub/targets`."""
+
+from collections.abc import Awaitable, Callable
+
+from actors import paths
+from actors.messages import DeliveriesCreated
+from actors.runtime import ActorSystem, ChildSpec
+from actors.target import TargetActor
+from protocols.messages import TargetId
+from protocols.targets import Target
+from storage.outbox import Outbox, OutboxItem
+
+
+class TargetRoster:
+    """Knows which data targets have an actor; owned by the loop."""
+
+    def __init__(
+        self,
+        system: ActorSystem,
+        *,
+        outbox: Outbox,
+        open_target: Callable[[TargetId], Awaitable[Target]],
+    ) -> None:
+        self._system = system
+        self._outbox = outbox
+        self._open_target = open_target
+
+    def start(self, target_id: TargetId) -> None:
+        """Start the actor of a target; it goes on with what the outbox holds for it."""
+        self._system.spawn(
+            paths.TARGETS,
+            ChildSpec(
+                str(target_id),
+                TargetActor,
+                (target_id,),
+                {"outbox": self._outbox, "open_target": self._open_target},
+            ),
+        )
+
+    async def refresh(self, target_id: TargetId, *, exists: bool) -> None:
+        """Start, replace or end the actor of a target that was created, changed or deleted.
+
+        The deliveries that wait for a deleted target are cancelled and counted as such.
+        """
+        path = paths.target_path(target_id)
+        if self._system.find(path) is not None:
+            await self._system.stop_child(path)
+        if exists:
+            self.start(target_id)
+        else:
+            await self._outbox.cancel_for_target(target_id, reason="The data target was deleted.")
+
+    def deliver(self, items: list[OutboxItem]) -> None:
+        """Tell each target what was made for it; a target without an actor has it in the outbox."""
+        by_target: dict[TargetId, list[OutboxItem]] = {}
+        for item in items:
+            by_target.setdefault(item.target_id, []).append(item)
+        for target_id, of_target in by_target.items():
+            target = self._system.find(paths.target_path(target_id))
+            if target is not None:
+                target.tell(DeliveriesCreated(of_target))
