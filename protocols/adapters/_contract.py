@@ -60,6 +60,6 @@ class Adapter(ABC):
             body: as received, at most one message.
 
         Raises:
-            Unauthenticated: `address` cannot belong to any device.
+            NotFound: `address` cannot belong to any device.
             InvalidPayload: the body is not acceptable; the text is a sentence for its sender.
         """

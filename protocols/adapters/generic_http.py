@@ -13,12 +13,13 @@ from protocols.adapters._contract import Adapter, AdapterLimits, Received
 from protocols.adapters._strict_json import check_json
 from protocols.errors import (
     InvalidPayload,
+    NotFound,
     PayloadTooLarge,
-    Unauthenticated,
     UnsupportedContentType,
 )
 from protocols.messages import DeviceType
 
+DEFAULT_LIMITS = AdapterLimits()
 MAX_IDEMPOTENCY_KEY_LENGTH = 255
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -38,7 +39,9 @@ class GenericHttpAdapter(Adapter):
         )
 
 
-def parse(body: bytes, content_type: str | None, limits: AdapterLimits) -> bytes:
+def parse(
+    body: bytes, content_type: str | None = None, limits: AdapterLimits = DEFAULT_LIMITS
+) -> bytes:
     """Return the payload to be journalled: `body` itself, byte for byte.
 
     A device that states no content type is given the benefit of the doubt.
@@ -69,11 +72,11 @@ def parse_api_key(text: str) -> str:
     """Return the API key in the spelling that storage keeps: canonical, lower-case.
 
     Raises:
-        Unauthenticated: it is not a UUID, so no device has it.
+        NotFound: it is not a UUID, so no device has it.
     """
     key = text.lower()
     if not _UUID.fullmatch(key):
-        raise Unauthenticated("The API key is not one of a device: it must be a UUID.")
+        raise NotFound("No device has this API key; it must be a UUID.")
     return key
 
 

@@ -11,8 +11,8 @@ from protocols.adapters import AdapterLimits
 from protocols.adapters.generic_http import GenericHttpAdapter, parse, parse_api_key
 from protocols.errors import (
     InvalidPayload,
+    NotFound,
     PayloadTooLarge,
-    Unauthenticated,
     UnsupportedContentType,
 )
 
@@ -213,7 +213,7 @@ def test_api_key_is_a_uuid_in_either_case(key: uuid.UUID) -> None:
 @example(KEY[:-1] + "٣")
 @example("")
 def test_other_text_is_no_api_key(text: str) -> None:
-    with pytest.raises(Unauthenticated):
+    with pytest.raises(NotFound):
         parse_api_key(text)
 
 
