@@ -23,7 +23,14 @@ from actors import events
 from actors.lanes import Lanes
 from actors.messages import DeliveriesCreated, Tick
 from actors.runtime import Actor, Timer
-from protocols.errors import DeliveryError, DeliveryRefused, InvalidInput
+from protocols.errors import (
+    ConnectionLost,
+    DeliveryError,
+    DeliveryRefused,
+    DeliveryRetryable,
+    InvalidInput,
+    NotFound,
+)
 from protocols.messages import DeliveryId, TargetId
 from protocols.targets import Delivered, Push, Target
 from protocols.targets.schedule import next_delay_s
@@ -49,7 +56,7 @@ class TargetActor(Actor):
         capacity: int = CAPACITY,
         max_in_flight: int = MAX_IN_FLIGHT,
     ) -> None:
-        """`open_target` raises InvalidInput if the settings cannot work, ConnectionLost if it may later."""
+        """`open_target` makes the target ready, see `Target.from_settings` and `Target.open`."""
         super().__init__()
         self._target_id = target_id
         self._outbox = outbox
@@ -75,9 +82,11 @@ class TargetActor(Actor):
     async def on_start(self) -> None:
         try:
             self._target = await self._open_target(self._target_id)
-        except InvalidInput as error:
+        except (InvalidInput, NotFound, DeliveryRefused) as error:
             log.warning(events.TARGET_MISCONFIGURE, target_id=self._target_id, reason=str(error))
             return
+        except DeliveryRetryable as error:
+            raise ConnectionLost(str(error)) from error
         self._lanes.keep_blocked(await self._outbox.blocked_lanes(self._target_id))
         self._pump()
 
