@@ -218,9 +218,7 @@ class Hub:
             )
         )
 
-    async def replay(
-        self, decoder_id: int, since: datetime | None, until: datetime | None
-    ) -> int:
+    async def replay(self, decoder_id: int, since: datetime | None, until: datetime | None) -> int:
         """Decode again what this decoder failed on; return how many messages that is."""
         self._pool.release(decoder_id)
         replay = self._find(paths.REPLAY)

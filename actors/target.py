@@ -180,7 +180,9 @@ class TargetActor(Actor):
                 self._finish(item, answer, duration_s)
             self._pump()
 
-    def _finish(self, item: OutboxItem, answer: Delivered | DeliveryError, duration_s: float) -> None:
+    def _finish(
+        self, item: OutboxItem, answer: Delivered | DeliveryError, duration_s: float
+    ) -> None:
         outcome = self._judge(item, answer, duration_s)
         if outcome.next_at is None:
             self._lanes.done(item)
