@@ -173,12 +173,12 @@ class Hub:
         report = await self.system.stop(timeout_s * (1 - _DRAIN_SHARE))
         log.info(events.HUB_STOP, report=str(report))
 
-    def _spawn(self, name: str, actor_class: type[Actor], **arguments: Any) -> ActorRef:
+    def _spawn(self, name: str, actor_class: type[Actor], **arguments: Any) -> ActorRef[Any]:
         return self.system.spawn(paths.HUB, ChildSpec(name, actor_class, (), arguments))
 
-    def _make_directory(self, writer: ActorRef, decoding: ActorRef) -> Directory:
+    def _make_directory(self, writer: ActorRef[Any], decoding: ActorRef[Any]) -> Directory[DeviceId]:
         def create(device_id: DeviceId) -> DeviceActor:
-            return DeviceActor(device_id, system=self.system, decoding=decoding, writer=writer)
+            return DeviceActor(device_id, decoding=decoding, writer=writer)
 
         return self.system.directory(
             "devices",
@@ -222,7 +222,7 @@ class Hub:
         """Decode again what this decoder failed on; return how many messages that is."""
         self._pool.release(decoder_id)
         replay = self._find(paths.REPLAY)
-        count: int = await replay.ask(ReplayFailed(decoder_id, since, until), block=False)
+        count: int = await replay.ask(ReplayFailed(decoder_id, since, until))
         return count
 
     # -- configuration -----------------------------------------------------------------------
@@ -253,13 +253,13 @@ class Hub:
 
     def health(self) -> tuple[bool, str | None, str]:
         """Return whether all is well, else the path that is the cause and the reason."""
-        ok, worst, reason = self.system.health()
-        return ok, None if worst is None else worst.path, reason
+        health = self.system.health()
+        return health.ok, None if health.worst is None else health.worst.path, health.reason
 
     def readiness(self) -> list[tuple[str, bool, str]]:
         return [("hub", self._ready, "started" if self._ready else "starting or stopping")]
 
-    def _find(self, path: str) -> ActorRef:
+    def _find(self, path: str) -> ActorRef[Any]:
         ref = self.system.find(path)
         if ref is None:
             raise NotFound(f"There is no actor {path}.")

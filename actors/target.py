@@ -73,6 +73,7 @@ class TargetActor(Actor):
         self._unrecorded: set[DeliveryId] = set()
         self._recording = False
         self._due_timer: Timer | None = None
+        self._due_s = 0.0
         self._stopping = False
 
     @property
@@ -161,10 +162,14 @@ class TargetActor(Actor):
         self._pump()
 
     def _wake_in(self, delay_s: float) -> None:
-        if self._due_timer is None or self._due_timer.remaining_s > delay_s:
-            if self._due_timer is not None:
-                self._due_timer.cancel()
-            self._due_timer = self.schedule(max(0.0, delay_s), Tick())
+        """Read the outbox again in so many seconds, or before if that is planned already."""
+        due_s = self.clock.monotonic() + max(0.0, delay_s)
+        if self._due_timer is not None:
+            if self._due_s <= due_s:
+                return
+            self._due_timer.cancel()
+        self._due_s = due_s
+        self._due_timer = self.schedule(max(0.0, delay_s), Tick())
 
     async def _send(self, target: Target, batch_size: int) -> None:
         while not self._stopping:

@@ -162,6 +162,10 @@ class Directory(Generic[K]):
         cell = self._cells.get(key)
         return ActorRef(cell) if cell is not None else None
 
+    def is_active(self, key: K) -> bool:
+        """Whether a message for `key` would find an instance, or one that is about to return."""
+        return key in self._cells
+
     def failure_of(self, key: K) -> VirtualFailure | None:
         """What is remembered of the latest crash of that key."""
         return self._guardian.failures.get(key)
