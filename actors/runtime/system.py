@@ -193,6 +193,12 @@ class ActorSystem:
         cell = self._cell_at(path)
         return self.ref_of(cell) if cell is not None else None
 
+    def children(self, path: str) -> list[ActorRef[Any]]:
+        """The refs of a supervisor's children, in order of start; none if there is no supervisor."""
+        cell = self._cell_at(path)
+        family = cell.extras.family if cell is not None and cell.has_extras else None
+        return [self.ref_of(child.cell) for child in family.children.values()] if family else []
+
     def tree(self) -> ActorInfo:
         """Describe the root and everything below it."""
         return inspect_cell(self.root, None)
