@@ -6,12 +6,13 @@ after the router has let what it admitted come to its end.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
+from prometheus_client import Metric
 
 from actors import events, paths
 from actors.decoding import DecodingActor
@@ -20,12 +21,12 @@ from actors.device import DeviceActor
 from actors.housekeeping import HousekeepingActor
 from actors.intake import Intake
 from actors.messages import ConfigurationChanged, DrainUplinks, ReplayFailed, UplinksJournaled
+from actors.metrics import hub_metrics
 from actors.plan_book import PlanBook
 from actors.replay import ReplayActor
 from actors.router import RouterActor
 from actors.runtime import (
     Actor,
-    ActorInfo,
     ActorRef,
     ActorSystem,
     ChildSpec,
@@ -35,14 +36,16 @@ from actors.runtime import (
 )
 from actors.targets import TargetRoster
 from actors.writer import WriterActor
-from protocols.decoders import DecodeOutcome, DecodeRequest, DecoderPool, DecoderSource
+from protocols.decoders import DecodeRequest, DecoderPool, DecoderSource
 from protocols.errors import InvalidInput, NotFound
 from protocols.messages import DeviceId, TargetId
 from protocols.targets import Target, TargetResources, discover
+from storage.database import Database
 from storage.deferred import DeferredStore
 from storage.device_keys import DeviceKeys
 from storage.device_state import DeviceStates
-from storage.journal import Appended, Journal, JournalEntry
+from storage.journal import Appended, Journal
+from storage.ledger import Ledger
 from storage.outbox import Outbox, outbox_items
 from storage.plans import PlanStore
 from storage.results import MessageResult, ResultStore
@@ -52,6 +55,8 @@ from storage.target_settings import TargetSettings
 # Restarts of one target must never take its siblings along; its own back-off bounds them.
 _NEVER_ESCALATE = 1_000_000
 _DRAIN_SHARE = 0.5
+# Deleting one of these takes the data targets below it along.
+_TARGETS_BELONG_TO = frozenset(("organization", "application", "data_target"))
 
 log = structlog.get_logger(__name__)
 
@@ -60,7 +65,9 @@ log = structlog.get_logger(__name__)
 class Stores:
     """What the hub keeps its messages in; made by the composition root, on one database."""
 
+    database: Database
     journal: Journal
+    ledger: Ledger
     results: ResultStore
     outbox: Outbox
     deferred: DeferredStore
@@ -69,6 +76,24 @@ class Stores:
     plans: PlanStore
     target_settings: TargetSettings
     retention: Retention
+
+
+class Readiness(NamedTuple):
+    """One thing that must be in order before the hub takes traffic."""
+
+    name: str
+    is_ok: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecoderTrial:
+    """What became of one trial of a decoder; exactly one of `body` and `error` is None."""
+
+    body: bytes | None
+    error: str | None
+    warnings: tuple[str, ...]
+    logs: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,15 +233,21 @@ class Hub:
         """Take in one message of a generic HTTP device; see `Intake.accept_http`."""
         return await self.intake.accept_http(api_key, body, content_type, idempotency_key)
 
-    async def test_decoder(self, code: str, payload: bytes, metadata: bytes) -> DecodeOutcome:
+    async def test_decoder(self, code: str, payload: bytes, metadata: bytes) -> DecoderTrial:
         """Run a script on a payload without keeping anything and without blaming anybody."""
-        return await self._pool.test(
+        outcome = await self._pool.test(
             DecodeRequest(
                 source=DecoderSource(decoder_id=0, code=code),
                 payload=payload,
                 metadata=metadata,
                 received_at=self.system.clock.now(),
             )
+        )
+        return DecoderTrial(
+            body=outcome.body,
+            error=None if outcome.error is None else str(outcome.error),
+            warnings=outcome.warnings,
+            logs=outcome.logs,
         )
 
     async def replay(self, decoder_id: int, since: datetime | None, until: datetime | None) -> int:
@@ -231,12 +262,12 @@ class Hub:
     async def configuration_changed(self, *, what: str, entity_id: int) -> None:
         """Make a committed change effective; to be awaited before the change is answered."""
         self.intake.forget()
-        device_id = DeviceId(entity_id) if what == "device" else None
+        device_id = DeviceId(entity_id) if what == "iot_device" else None
         self._find(paths.ROUTER).tell(ConfigurationChanged(device_id))
-        if what == "data_target":
-            target_ids = await self._stores.target_settings.ids()
-            await self._roster.refresh(
-                TargetId(entity_id), exists=TargetId(entity_id) in target_ids
+        if what in _TARGETS_BELONG_TO:
+            await self._roster.reconcile(
+                await self._stores.target_settings.ids(),
+                changed=TargetId(entity_id) if what == "data_target" else None,
             )
 
     # -- operation ---------------------------------------------------------------------------
@@ -244,9 +275,12 @@ class Hub:
     def actor_tree(self) -> dict[str, Any]:
         return self.system.tree().to_json()
 
-    def actor(self, path: str) -> dict[str, Any]:
-        """Return one actor and its children. Raises NotFound."""
-        return self.system.info(path).to_json()
+    def actor(self, path: str) -> dict[str, Any] | None:
+        """Return one actor and its children, or None if there is none at that path."""
+        try:
+            return self.system.info(path).to_json()
+        except NotFound:
+            return None
 
     async def restart_actor(self, path: str) -> None:
         """Replace the actor by a new instance. Raises NotFound."""
@@ -257,8 +291,22 @@ class Hub:
         health = self.system.health()
         return health.ok, None if health.worst is None else health.worst.path, health.reason
 
-    def readiness(self) -> list[tuple[str, bool, str]]:
-        return [("hub", self._ready, "started" if self._ready else "starting or stopping")]
+    def readiness(self) -> list[Readiness]:
+        """Return what must be in order before the hub takes traffic."""
+        storage = self._stores.database.health()
+        return [
+            Readiness("hub", self._ready, "started" if self._ready else "starting or stopping"),
+            Readiness("storage", storage.is_ok, storage.reason or "commits reach the disk"),
+        ]
+
+    async def ledger(self, organization_ids: Sequence[int] | None) -> list[dict[str, Any]]:
+        """Return what became of every message, for each organization, from one snapshot."""
+        balances = await self._stores.ledger.balance(organization_ids)
+        return [balance.to_json() for balance in balances]
+
+    def metrics(self) -> Iterable[Metric]:
+        """Return what Prometheus shall know of the actors, read at this moment."""
+        return hub_metrics(self.system, self._stores.journal, self._pool)
 
     def _find(self, path: str) -> ActorRef[Any]:
         ref = self.system.find(path)

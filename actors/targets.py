@@ -1,6 +1,6 @@
 """The actors of the data targets: one child each below `/hub/targets`."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 from actors import paths
 from actors.messages import DeliveriesCreated, Tick
@@ -37,18 +37,20 @@ class TargetRoster:
             ),
         )
 
-    async def refresh(self, target_id: TargetId, *, exists: bool) -> None:
-        """Start, replace or end the actor of a target that was created, changed or deleted.
+    async def reconcile(self, target_ids: Collection[TargetId], *, changed: TargetId | None) -> None:
+        """Make the actors those of `target_ids`, and replace the one of the target that `changed`.
 
-        The deliveries that wait for a deleted target are cancelled and counted as such.
+        The deliveries that wait for a target that is gone are cancelled and counted as such.
         """
-        path = paths.target_path(target_id)
-        if self._system.find(path) is not None:
-            await self._system.stop_child(path)
-        if exists:
-            self.start(target_id)
-        else:
+        running = {TargetId(int(ref.name)) for ref in self._system.children(paths.TARGETS)}
+        for target_id in running - set(target_ids):
+            await self._system.stop_child(paths.target_path(target_id))
             await self._outbox.cancel_for_target(target_id, reason="The data target was deleted.")
+        if changed in running and changed in target_ids:
+            await self._system.stop_child(paths.target_path(changed))
+            self.start(changed)
+        for target_id in set(target_ids) - running:
+            self.start(target_id)
 
     def deliver(self, items: list[OutboxItem]) -> None:
         """Tell each target what was made for it; a target without an actor has it in the outbox."""
