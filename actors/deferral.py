@@ -20,7 +20,7 @@ _FETCH_LIMIT = 32
 class DeferralActor(Actor):
     """One for each process that decodes."""
 
-    def __init__(self, *, deferred: DeferredStore, devices: Directory) -> None:
+    def __init__(self, *, deferred: DeferredStore, devices: Directory[DeviceId]) -> None:
         super().__init__()
         self._deferred = deferred
         self._devices = devices

@@ -8,6 +8,7 @@ after a crash (`ResumeUplinks`), and drops nothing that it has not seen settled.
 from functools import partial
 from typing import Any
 
+from actors import paths
 from actors.device_queue import DeviceQueue, Slot
 from actors.device_state import DeviceState
 from actors.messages import (
@@ -43,17 +44,13 @@ class DeviceActor(Actor):
         self,
         device_id: DeviceId,
         *,
-        router: ActorRef,
-        decoding: ActorRef,
-        writer: ActorRef,
-        deferral: ActorRef,
+        decoding: ActorRef[Any],
+        writer: ActorRef[Any],
     ) -> None:
         super().__init__()
         self._device_id = device_id
-        self._router = router
         self._decoding = decoding
         self._writer = writer
-        self._deferral = deferral
         self._queue: DeviceQueue | None = None
         self._state = DeviceState()
         self._plan: DevicePlan | None = None
@@ -82,7 +79,8 @@ class DeviceActor(Actor):
 
     def on_restart(self, error: Exception | None) -> None:
         """Ask the router for what this instance has lost, and name the message it crashed on."""
-        self._router.tell(DeviceCrashed(self._device_id, self._handling, repr(error)))
+        if (router := self.system.find(paths.ROUTER)) is not None:
+            router.tell(DeviceCrashed(self._device_id, self._handling, repr(error)))
 
     def can_passivate(self) -> bool:
         return self._queue is None or self._queue.is_idle
@@ -149,8 +147,10 @@ class DeviceActor(Actor):
             self._fetch_stored()
 
     def _fetch_stored(self) -> None:
-        if self._queue is not None and self._queue.wants_stored:
-            self._deferral.tell(FetchDeferred(self._device_id))
+        if self._queue is None or not self._queue.wants_stored:
+            return
+        if (deferral := self.system.find(paths.DEFERRAL)) is not None:
+            deferral.tell(FetchDeferred(self._device_id))
 
     def _refill(self, message: DeferredFetched) -> None:
         queue = self._queue
@@ -180,5 +180,5 @@ class DeviceActor(Actor):
             self._decoding.tell(DecodeUplink(request, on_done))
 
 
-def _decoded(device: ActorRef, token: int, job: int, outcome: DecodeOutcome) -> None:
+def _decoded(device: ActorRef[Any], token: int, job: int, outcome: DecodeOutcome) -> None:
     device.tell(UplinkDecoded(token, job, outcome))

@@ -39,7 +39,17 @@ _tokens = itertools.count(1)
 class Slot:
     """One message and the jobs it waits for."""
 
-    __slots__ = ("_jobs", "_routes", "_unplanned", "is_parked", "position", "requests", "token", "uplink", "waiting")
+    __slots__ = (
+        "_jobs",
+        "_routes",
+        "_unplanned",
+        "is_parked",
+        "position",
+        "requests",
+        "token",
+        "uplink",
+        "waiting",
+    )
 
     def __init__(
         self,
@@ -79,7 +89,9 @@ class Slot:
             self._jobs[job] = decoded(outcome, now)
             self.waiting -= 1
 
-    def result(self, *, live: bool, device_state: bytes | None, generation: int = 0) -> MessageResult:
+    def result(
+        self, *, live: bool, device_state: bytes | None, generation: int = 0
+    ) -> MessageResult:
         """Return the result; `live` if this is the first that is written of this message."""
         jobs = tuple(job for job in self._jobs if job is not None) + self._unplanned
         return MessageResult(

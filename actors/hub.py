@@ -118,6 +118,7 @@ class Hub:
             results=stores.results,
             journal=stores.journal,
             on_committed=self._announce,
+            on_started=self._roster.look_again,
         )
         self._spawn(
             "targets", Supervisor, strategy=Strategy.ONE_FOR_ONE, max_restarts=_NEVER_ESCALATE
@@ -173,12 +174,12 @@ class Hub:
         report = await self.system.stop(timeout_s * (1 - _DRAIN_SHARE))
         log.info(events.HUB_STOP, report=str(report))
 
-    def _spawn(self, name: str, actor_class: type[Actor], **arguments: Any) -> ActorRef:
+    def _spawn(self, name: str, actor_class: type[Actor], **arguments: Any) -> ActorRef[Any]:
         return self.system.spawn(paths.HUB, ChildSpec(name, actor_class, (), arguments))
 
-    def _make_directory(self, writer: ActorRef, decoding: ActorRef) -> Directory:
+    def _make_directory(self, writer: ActorRef[Any], decoding: ActorRef[Any]) -> Directory[DeviceId]:
         def create(device_id: DeviceId) -> DeviceActor:
-            return DeviceActor(device_id, system=self.system, decoding=decoding, writer=writer)
+            return DeviceActor(device_id, decoding=decoding, writer=writer)
 
         return self.system.directory(
             "devices",
@@ -218,13 +219,11 @@ class Hub:
             )
         )
 
-    async def replay(
-        self, decoder_id: int, since: datetime | None, until: datetime | None
-    ) -> int:
+    async def replay(self, decoder_id: int, since: datetime | None, until: datetime | None) -> int:
         """Decode again what this decoder failed on; return how many messages that is."""
         self._pool.release(decoder_id)
         replay = self._find(paths.REPLAY)
-        count: int = await replay.ask(ReplayFailed(decoder_id, since, until), block=False)
+        count: int = await replay.ask(ReplayFailed(decoder_id, since, until))
         return count
 
     # -- configuration -----------------------------------------------------------------------
@@ -255,13 +254,13 @@ class Hub:
 
     def health(self) -> tuple[bool, str | None, str]:
         """Return whether all is well, else the path that is the cause and the reason."""
-        ok, worst, reason = self.system.health()
-        return ok, None if worst is None else worst.path, reason
+        health = self.system.health()
+        return health.ok, None if health.worst is None else health.worst.path, health.reason
 
     def readiness(self) -> list[tuple[str, bool, str]]:
         return [("hub", self._ready, "started" if self._ready else "starting or stopping")]
 
-    def _find(self, path: str) -> ActorRef:
+    def _find(self, path: str) -> ActorRef[Any]:
         ref = self.system.find(path)
         if ref is None:
             raise NotFound(f"There is no actor {path}.")

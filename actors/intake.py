@@ -22,9 +22,7 @@ _CAPACITY = 100_000
 class Intake:
     """Takes messages from HTTP devices into the journal; owned by the loop."""
 
-    def __init__(
-        self, *, keys: DeviceKeys, journal: Journal, now: Callable[[], datetime]
-    ) -> None:
+    def __init__(self, *, keys: DeviceKeys, journal: Journal, now: Callable[[], datetime]) -> None:
         self._keys = keys
         self._journal = journal
         self._now = now

@@ -85,7 +85,9 @@ class Lanes:
 
     def unblock(self, now: datetime) -> None:
         """Let the lanes that are due take items again, just before the outbox is read for them."""
-        for device_id in [device_id for device_id, due_at in self._blocked.items() if due_at <= now]:
+        for device_id in [
+            device_id for device_id, due_at in self._blocked.items() if due_at <= now
+        ]:
             del self._blocked[device_id]
 
     def _append(self, item: OutboxItem) -> None:

@@ -54,8 +54,8 @@ class RouterActor(Actor):
         journal: Journal,
         plans: PlanBook,
         states: DeviceStates,
-        devices: Directory,
-        writer: ActorRef,
+        devices: Directory[DeviceId],
+        writer: ActorRef[Any],
         process_crashes: int = 0,
         window: int = WINDOW,
     ) -> None:

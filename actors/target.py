@@ -23,7 +23,14 @@ from actors import events
 from actors.lanes import Lanes
 from actors.messages import DeliveriesCreated, Tick
 from actors.runtime import Actor, Timer
-from protocols.errors import DeliveryError, DeliveryRefused, InvalidInput
+from protocols.errors import (
+    ConnectionLost,
+    DeliveryError,
+    DeliveryRefused,
+    DeliveryRetryable,
+    InvalidInput,
+    NotFound,
+)
 from protocols.messages import DeliveryId, TargetId
 from protocols.targets import Delivered, Push, Target
 from protocols.targets.schedule import next_delay_s
@@ -49,7 +56,7 @@ class TargetActor(Actor):
         capacity: int = CAPACITY,
         max_in_flight: int = MAX_IN_FLIGHT,
     ) -> None:
-        """`open_target` raises InvalidInput if the settings cannot work, ConnectionLost if it may later."""
+        """`open_target` makes the target ready, see `Target.from_settings` and `Target.open`."""
         super().__init__()
         self._target_id = target_id
         self._outbox = outbox
@@ -66,6 +73,7 @@ class TargetActor(Actor):
         self._unrecorded: set[DeliveryId] = set()
         self._recording = False
         self._due_timer: Timer | None = None
+        self._due_s = 0.0
         self._stopping = False
 
     @property
@@ -75,9 +83,11 @@ class TargetActor(Actor):
     async def on_start(self) -> None:
         try:
             self._target = await self._open_target(self._target_id)
-        except InvalidInput as error:
+        except (InvalidInput, NotFound, DeliveryRefused) as error:
             log.warning(events.TARGET_MISCONFIGURE, target_id=self._target_id, reason=str(error))
             return
+        except DeliveryRetryable as error:
+            raise ConnectionLost(str(error)) from error
         self._lanes.keep_blocked(await self._outbox.blocked_lanes(self._target_id))
         self._pump()
 
@@ -152,10 +162,14 @@ class TargetActor(Actor):
         self._pump()
 
     def _wake_in(self, delay_s: float) -> None:
-        if self._due_timer is None or self._due_timer.remaining_s > delay_s:
-            if self._due_timer is not None:
-                self._due_timer.cancel()
-            self._due_timer = self.schedule(max(0.0, delay_s), Tick())
+        """Read the outbox again in so many seconds, or before if that is planned already."""
+        due_s = self.clock.monotonic() + max(0.0, delay_s)
+        if self._due_timer is not None:
+            if self._due_s <= due_s:
+                return
+            self._due_timer.cancel()
+        self._due_s = due_s
+        self._due_timer = self.schedule(max(0.0, delay_s), Tick())
 
     async def _send(self, target: Target, batch_size: int) -> None:
         while not self._stopping:
@@ -171,7 +185,9 @@ class TargetActor(Actor):
                 self._finish(item, answer, duration_s)
             self._pump()
 
-    def _finish(self, item: OutboxItem, answer: Delivered | DeliveryError, duration_s: float) -> None:
+    def _finish(
+        self, item: OutboxItem, answer: Delivered | DeliveryError, duration_s: float
+    ) -> None:
         outcome = self._judge(item, answer, duration_s)
         if outcome.next_at is None:
             self._lanes.done(item)

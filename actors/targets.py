@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 from actors import paths
-from actors.messages import DeliveriesCreated
+from actors.messages import DeliveriesCreated, Tick
 from actors.runtime import ActorSystem, ChildSpec
 from actors.target import TargetActor
 from protocols.messages import TargetId
@@ -59,3 +59,8 @@ class TargetRoster:
             target = self._system.find(paths.target_path(target_id))
             if target is not None:
                 target.tell(DeliveriesCreated(of_target))
+
+    def look_again(self) -> None:
+        """Have every target read its outbox: something may be in it that nobody was told of."""
+        for ref in self._system.children(paths.TARGETS):
+            ref.tell(Tick())

@@ -43,20 +43,25 @@ class WriterActor(Actor):
         results: ResultStore,
         journal: Journal,
         on_committed: Callable[[list[MessageResult]], None],
+        on_started: Callable[[], None],
     ) -> None:
-        """`on_committed` is called on the loop with what is on disk; it must only tell."""
+        """`on_committed` is called on the loop with what is on disk, `on_started` when the outbox
+        may hold what nobody was told of; both must only tell."""
         super().__init__()
         self._results = results
         self._journal = journal
         self._on_committed = on_committed
+        self._on_started = on_started
         self._watermark: Watermark | None = None
         self._batch: list[MessageResult] = []
         self._live: dict[MessageId, int] = {}
         self._writing: set[int] = set()
-        self._committing = False
+        self._committing: asyncio.Task[None] | None = None
 
     async def on_start(self) -> None:
         self._watermark = Watermark(await self._journal.cursor())
+        # An instance before this one may have committed results without having told anybody.
+        self._on_started()
 
     def on_receive(self, message: Any) -> None:
         match message:
@@ -68,14 +73,14 @@ class WriterActor(Actor):
                 self._take(set_aside(message, self.clock.now()))
             case _:
                 raise TypeError(f"WriterActor does not know {type(message).__name__}")
-        if self._batch and not self._committing:
-            self._committing = True
-            self.create_task(self._commit_all())
+        if self._batch and self._committing is None:
+            self._committing = self.create_task(self._commit_all())
 
     async def on_stop(self) -> None:
         """Write what has been told, so that the next start has less to do again."""
-        if self._batch and not self._committing:
-            await self._commit_all()
+        if self._committing is not None:
+            await asyncio.wait((self._committing,))
+        await self._commit_all()
 
     @property
     def _known(self) -> Watermark:
@@ -109,7 +114,7 @@ class WriterActor(Actor):
                 self._live.clear()
                 await self._commit(batch)
         finally:
-            self._committing = False
+            self._committing = None
 
     async def _commit(self, batch: list[MessageResult]) -> None:
         positions = [result.position for result in batch if result.position is not None]

@@ -67,7 +67,9 @@ def outcome(decoder_id: int = 5, *, error: DecodeError | None = None) -> DecodeO
     )
 
 
-def item(position: int, device_id: int = 1, *, generation: int = 0, attempts: int = 0) -> OutboxItem:
+def item(
+    position: int, device_id: int = 1, *, generation: int = 0, attempts: int = 0
+) -> OutboxItem:
     return OutboxItem(
         delivery_id=new_delivery_id(),
         message_id=new_message_id(),

@@ -27,7 +27,11 @@ class _Driver:
     def finish(self, position: int, job: int = 0, **kwargs: object) -> None:
         done = kwargs.get("outcome") or outcome()
         self.written += self.queue.finish(
-            self.tokens[position], job, done, now=NOW, state=STATE  # type: ignore[arg-type]  # a DecodeOutcome either way
+            self.tokens[position],
+            job,
+            done,
+            now=NOW,
+            state=STATE,  # type: ignore[arg-type]  # a DecodeOutcome either way
         )
 
     def states(self) -> list[tuple[int | None, list[JobState]]]:
