@@ -111,6 +111,8 @@ class HttpPushTarget(Target):
 async def _read(response: aiohttp.ClientResponse) -> bytes:
     """Return the start of the answer; one that is longer than allowed costs its connection."""
     content = response.content
+    if content.is_eof():  # It came in one piece with its head, as nearly all do.
+        return content.read_nowait(MAX_ANSWER_BYTES)
     answer = b""
     while not content.at_eof() and len(answer) <= MAX_ANSWER_BYTES:
         answer += await content.read(MAX_ANSWER_BYTES + 1)
