@@ -5,7 +5,7 @@ that goes away are dropped, because the messages behind them are still in the jo
 otherwise be written as failed although nobody has tried them.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 

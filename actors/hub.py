@@ -202,7 +202,9 @@ class Hub:
     def _spawn(self, name: str, actor_class: type[Actor], **arguments: Any) -> ActorRef[Any]:
         return self.system.spawn(paths.HUB, ChildSpec(name, actor_class, (), arguments))
 
-    def _make_directory(self, writer: ActorRef[Any], decoding: ActorRef[Any]) -> Directory[DeviceId]:
+    def _make_directory(
+        self, writer: ActorRef[Any], decoding: ActorRef[Any]
+    ) -> Directory[DeviceId]:
         def create(device_id: DeviceId) -> DeviceActor:
             return DeviceActor(device_id, decoding=decoding, writer=writer)
 

@@ -52,6 +52,7 @@ class Intake:
         """
         device = self._known.get(api_key) or await self._look_up(api_key)
         payload = generic_http.parse(body, content_type)
+        name = generic_http.parse_idempotency_key(idempotency_key)
         return await self._journal.append(
             Uplink(
                 message_id=new_message_id(),
@@ -61,7 +62,7 @@ class Intake:
                 device_type=device.device_type,
                 received_at=self._now(),
                 payload=payload,
-                source_key=idempotency_key and f"http:{device.device_id}:{idempotency_key}",
+                source_key=None if name is None else f"http:{device.device_id}:{name}",
             )
         )
 

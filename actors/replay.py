@@ -27,7 +27,12 @@ class ReplayActor(Actor):
     """One for each process that decodes; replays run one after the other, a chunk at a time."""
 
     def __init__(
-        self, *, deferred: DeferredStore, plans: PlanStore, decoding: ActorRef[Any], writer: ActorRef[Any]
+        self,
+        *,
+        deferred: DeferredStore,
+        plans: PlanStore,
+        decoding: ActorRef[Any],
+        writer: ActorRef[Any],
     ) -> None:
         super().__init__()
         self._deferred = deferred

@@ -154,9 +154,9 @@ class RouterActor(Actor):
         self._catch_up()
 
     def _catch_up(self) -> None:
-        if self._window.behind and self._window.room >= max(1, self._window_size // 2):
-            self._start_reading()
-        elif self._window.behind and self._is_cautious and self._window.room:
+        if (self._window.behind and self._window.room >= max(1, self._window_size // 2)) or (
+            self._window.behind and self._is_cautious and self._window.room
+        ):
             self._start_reading()
 
     # -- on: devices -------------------------------------------------------------------------

@@ -37,12 +37,17 @@ class TargetRoster:
             ),
         )
 
-    async def reconcile(self, target_ids: Collection[TargetId], *, changed: TargetId | None) -> None:
+    async def reconcile(
+        self, target_ids: Collection[TargetId], *, changed: TargetId | None
+    ) -> None:
         """Make the actors those of `target_ids`, and replace the one of the target that `changed`.
 
         The deliveries that wait for a target that is gone are cancelled and counted as such.
         """
-        running = {TargetId(int(ref.path.rpartition("/")[2])) for ref in self._system.children(paths.TARGETS)}
+        running = {
+            TargetId(int(ref.path.rpartition("/")[2]))
+            for ref in self._system.children(paths.TARGETS)
+        }
         for target_id in running - set(target_ids):
             await self._system.stop_child(paths.target_path(target_id))
             await self._outbox.cancel_for_target(target_id, reason="The data target was deleted.")

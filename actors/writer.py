@@ -15,7 +15,6 @@ import structlog
 
 from actors import events, paths
 from actors.messages import (
-    DeliveriesCreated,
     SetAsideUplink,
     UplinksAdmitted,
     UplinksSettled,
@@ -23,10 +22,9 @@ from actors.messages import (
 from actors.runtime import Actor
 from actors.watermark import Watermark
 from protocols.errors import StorageUnavailable
-from protocols.messages import MessageId, TargetId
+from protocols.messages import MessageId
 from storage.journal import Journal
-from storage.outbox import OutboxItem
-from storage.results import JobResult, JobState, MessageResult, ResultStore, outbox_items
+from storage.results import JobResult, JobState, MessageResult, ResultStore
 
 _BATCH_LIMIT = 1_000
 _RETRY_S = (0.1, 0.5, 1.0, 2.0, 5.0)

@@ -7,14 +7,13 @@ from collections.abc import Coroutine
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
-import pykka
-
 from actors.runtime import lifecycle
 from actors.runtime.cell import Cell, Operation
 from actors.runtime.failures import HandlerCancelled
 from actors.runtime.future import ActorFuture
 from actors.runtime.mailbox import Overflow
 from actors.runtime.messages import Terminated
+from actors.runtime.pykka_actor import PykkaActor
 from actors.runtime.ref import ActorRef
 from actors.runtime.stopped_flag import StoppedFlag
 from actors.runtime.timer import Timer
@@ -28,7 +27,7 @@ __all__ = ["Actor"]
 T = TypeVar("T")
 
 
-class Actor(pykka.Actor):
+class Actor(PykkaActor):
     """One unit of state with one mailbox, run on the event loop of its system.
 
     `on_receive` and the other `on_*` hooks may be plain or `async`; a hook may also return an
@@ -69,7 +68,7 @@ class Actor(pykka.Actor):
         """Nothing to do: the cell was attached before. (pykka's own makes an Event and a UUID.)"""
 
     @classmethod
-    def start(cls, *args: Any, **kwargs: Any) -> ActorRef[Any]:  # type: ignore[override]
+    def start(cls, *args: Any, **kwargs: Any) -> ActorRef[Any]:
         """Start an unsupervised actor in the system running on this thread, as pykka does it.
 
         For experiments and pykka's idioms; a hub's actors are spawned with a `ChildSpec`.
@@ -87,7 +86,7 @@ class Actor(pykka.Actor):
         return f"{type(self).__name__} ({self._cell.path if hasattr(self, '_cell') else 'loose'})"
 
     @property
-    def actor_ref(self) -> ActorRef[Any]:  # type: ignore[override]
+    def actor_ref(self) -> ActorRef[Any]:
         """This actor's address; the only thing about itself it may give away."""
         return self._cell.props.system.ref_of(self._cell)
 
@@ -189,19 +188,19 @@ class Actor(pykka.Actor):
     # What pykka.Actor declares as attributes or wants implemented:
 
     @property
-    def actor_urn(self) -> str:  # type: ignore[override]  # read from the cell, not stored
+    def actor_urn(self) -> str:
         return self._cell.urn
 
     @property
-    def actor_inbox(self) -> Cell:  # type: ignore[override]  # the cell is the inbox
+    def actor_inbox(self) -> Cell:
         return self._cell
 
     @property
-    def actor_stopped(self) -> StoppedFlag:  # type: ignore[override]  # an Event per actor is 2 us
+    def actor_stopped(self) -> StoppedFlag:
         return StoppedFlag(self._cell)
 
     @property
-    def _actor_ref(self) -> ActorRef[Any]:  # type: ignore[override]
+    def _actor_ref(self) -> ActorRef[Any]:
         return self.actor_ref
 
     @staticmethod

@@ -41,6 +41,7 @@ __all__ = ["Directory", "VirtualRef"]
 K = TypeVar("K", bound=Hashable)
 
 _PASSIVATION_POLL_S: Final = 0.002
+_UNWIND_S: Final = 0.5  # for handlers and hooks that were interrupted
 
 
 class Directory(Generic[K]):
@@ -91,6 +92,7 @@ class Directory(Generic[K]):
         )
         self._props: Props | None = None
         self._is_closing = False
+        self._emptied: asyncio.Event | None = None
 
     @property
     def path(self) -> str:
@@ -180,7 +182,7 @@ class Directory(Generic[K]):
 
     def cell_at(self, part: str) -> Cell | None:
         """The active actor whose key reads `part` in a path."""
-        cells: dict[Any, Cell] = self._cells  # type: ignore[assignment]  # K is str or int in paths
+        cells: dict[Any, Cell] = self._cells
         cell = cells.get(part)
         if cell is None and part.lstrip("-").isdecimal():
             cell = cells.get(int(part))
@@ -197,7 +199,7 @@ class Directory(Generic[K]):
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + timeout_s
         while self._cells and loop.time() < deadline_s:
-            if self._passivator.put_away_some():
+            if self._passivator.put_away_some(is_final=True):
                 await asyncio.sleep(0)
             else:
                 await asyncio.sleep(_PASSIVATION_POLL_S)
@@ -207,8 +209,18 @@ class Directory(Generic[K]):
             cell.interrupt()
         self._guardian.close()
         if forced:
-            await asyncio.sleep(0)
+            await self._await_empty()
         return len(forced)
+
+    async def _await_empty(self) -> None:
+        """Give those that were interrupted a moment to unwind, then go on without them."""
+        self._emptied = asyncio.Event()
+        try:
+            async with asyncio.timeout(_UNWIND_S):
+                await self._emptied.wait()
+        except TimeoutError:
+            for cell in list(self._cells.values()):
+                lifecycle.close(cell, None)
 
     def _resolve(self, key: K) -> Cell:
         cell = self._cells.get(key)
@@ -233,10 +245,7 @@ class Directory(Generic[K]):
         self._cells[key] = cell
         self.activations += 1
         starting = lifecycle.begin(cell)
-        if cell.actor is not None:
-            self._passivator.add(cell)
-            if self.activations == 1:
-                props.adopt(type(cell.actor))
+        self._passivator.add(cell)
         if starting is not None:
             cell.post(Operation(lambda _cell: starting))
         return cell
@@ -251,6 +260,8 @@ class Directory(Generic[K]):
     def _forget(self, cell: Cell) -> None:
         if self._cells.get(cell.name) is cell:
             del self._cells[cell.name]
+        if self._emptied is not None and not self._cells:
+            self._emptied.set()
 
 
 class VirtualRef(Generic[K]):

@@ -50,9 +50,10 @@ _RUNNING = ActorState.RUNNING
 
 
 class Work(NamedTuple):
-    """A handler that has to be awaited."""
+    """A handler that has suspended."""
 
-    awaitable: Any
+    handler: Coroutine[Any, Any, Any]
+    awaited: Any  # what its first step yielded, for the runner's task to wait for
     item: Any  # what is being handled; an Operation for the runtime's own procedures
     began_s: float
 
@@ -81,6 +82,7 @@ class Dispatcher:
         self._lane: deque[Cell] = deque()
         self._looking = 0
         self._suspended = 0
+        self._is_closed = False
         self._idle_runners: list[asyncio.Future[None]] = []
         self._runners: set[asyncio.Task[None]] = set()
         self._from_outside: deque[tuple[Cell, Any]] = deque()
@@ -133,6 +135,15 @@ class Dispatcher:
             self._carry_pending = True
             self.loop.call_soon(self._take_over)
 
+    def close(self) -> None:
+        """Let the idle runners end; those at work end when they would become idle."""
+        self._is_closed = True
+        for waiting in self._idle_runners:
+            if not waiting.done():
+                waiting.set_result(None)
+                self._looking += 1
+        self._idle_runners.clear()
+
     def _call_runner(self) -> None:
         self._looking += 1
         while self._idle_runners:
@@ -149,7 +160,7 @@ class Dispatcher:
             while True:
                 await self._serve()
                 self.current = None
-                if len(self._idle_runners) >= _MAX_IDLE_RUNNERS:
+                if self._is_closed or len(self._idle_runners) >= _MAX_IDLE_RUNNERS:
                     self._looking -= 1
                     return
                 waiting = self.loop.create_future()
@@ -222,18 +233,24 @@ class Dispatcher:
             item = _next_urgent(cell)
             if item is None:
                 return None
+            work = None
             try:
                 if type(item) is Operation:
                     result = item.run(cell)
-                    if result is None:
-                        item.settle()
                 else:
                     assert cell.actor is not None
                     result = handle_wrapped(cell, cell.actor, item)
+                if result is not None and lifecycle.must_be_awaited(result):
+                    work = _enter(result, item, self._end_s)
+                elif type(item) is Operation:
+                    item.settle()
             except Exception as error:
-                return self._failed(cell, item, error)
-            if result is not None and lifecycle.must_be_awaited(result):
-                return Work(result, item, self._end_s)
+                work = self._failed(cell, item, error)
+            except asyncio.CancelledError as error:
+                work = self._failed(cell, item, lifecycle.cancelled_within(error))
+            self._end_s = self.monotonic()
+            if work is not None:
+                return work
         return None
 
     def _work_off_queue(self, cell: Cell) -> Work | None:
@@ -255,8 +272,10 @@ class Dispatcher:
                 else:
                     result = receive(item)
                 if result is not None and lifecycle.must_be_awaited(result):
-                    handled -= 1  # counted when it is done
-                    return Work(result, item, now_s)
+                    work = _enter(result, item, now_s)
+                    if work is not None:
+                        handled -= 1  # counted when it is done
+                        return work
                 before_s, now_s = now_s, monotonic()
                 if now_s - before_s > slow_s:
                     self._on_slow(cell, item, now_s - before_s)
@@ -301,7 +320,7 @@ class Dispatcher:
             log.critical(events.DISPATCHER_FAIL, actor=cell.path, exc_info=error)
             item.settle()
             item = None
-        return Work(lifecycle.crash(cell, error, item), Operation(lifecycle.begin), self._end_s)
+        return _enter(lifecycle.crash(cell, error, item), Operation(lifecycle.begin), self._end_s)
 
     async def _finish(self, cell: Cell, work: Work) -> Work | None:
         """Await a handler and deal with its result; the crash it ended in comes back as work."""
@@ -340,19 +359,9 @@ class Dispatcher:
     @coroutine
     def _drive(self, cell: Cell, work: Work) -> Generator[Any, Any, Any]:
         """Await by hand: time each step, and let another runner take over while it is suspended."""
-        handler = _as_coroutine(work.awaitable)
-        step: Callable[[Any], Any] = handler.send
-        value: Any = None
+        handler, awaited = work.handler, work.awaited
+        step: Callable[[Any], Any]
         while True:
-            began_s = self.monotonic()
-            try:
-                awaited = step(value)
-            except StopIteration as end:
-                return end.value
-            finally:
-                held_s = self.monotonic() - began_s
-                if held_s > self._slow_s:
-                    self._on_slow(cell, work.item, held_s)
             self._suspend()
             try:
                 value = yield awaited
@@ -363,6 +372,15 @@ class Dispatcher:
             self._looking += 1
             self._suspended -= 1
             self.current = cell
+            began_s = self.monotonic()
+            try:
+                awaited = step(value)
+            except StopIteration as end:
+                return end.value
+            finally:
+                held_s = self.monotonic() - began_s
+                if held_s > self._slow_s:
+                    self._on_slow(cell, work.item, held_s)
 
     def _suspend(self) -> None:
         """This runner is going to wait for its handler: somebody else must look at the lane."""
@@ -395,5 +413,15 @@ def _has_urgent(cell: Cell) -> bool:
     return cell.state is _RUNNING or any(type(item) is Operation for item in cell.urgent)
 
 
-def _as_coroutine(awaitable: Any) -> Coroutine[Any, Any, Any]:
-    return awaitable if asyncio.iscoroutine(awaitable) else lifecycle.settled(awaitable)
+def _enter(awaitable: Any, item: Any, began_s: float) -> Work | None:
+    """Run a handler's first step; None if that was all, which is the rule for many of them."""
+    handler = awaitable if asyncio.iscoroutine(awaitable) else lifecycle.settled(awaitable)
+    try:
+        awaited = handler.send(None)
+    except StopIteration as end:
+        if type(item) is Envelope:
+            item.reply.answer(end.value)
+        elif type(item) is Operation:
+            item.settle()
+        return None
+    return Work(handler, awaited, item, began_s)

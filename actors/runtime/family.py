@@ -12,7 +12,7 @@ them first to last. A further failure meanwhile replaces the recovery by one for
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -87,14 +87,12 @@ class Family:
     async def halt(self) -> None:
         """The supervisor's instance goes: halt or, when it goes for good, stop the children."""
         self._is_down = True
+        self._is_closing = self._owner.is_closed
         self._cancel_recovery()
+        self._recovering = []
         for child in self.children.values():
             child.cancel_timer()
-        if self._owner.is_closed:
-            self._is_closing = True
-            await self._in_reverse(list(self.children.values()), stop_within)
-        else:
-            await self._in_reverse(list(self.children.values()), halt_within)
+        await self._take_down_all(list(self.children.values()))
 
     async def remove(self, child: Child) -> None:
         """Stop a child for good and forget it."""
@@ -211,23 +209,32 @@ class Family:
         for child in reversed(group):
             child.cancel_timer()
             child.next_start_at = clock.now()
-            await halt_within(child)
+            await self._take_down(child)
+        group = [child for child in group if not child.is_leaving]
         if delay_s > 0:
             for child in group:
                 child.announce_start_in(clock, delay_s)
             await clock.sleep(delay_s)
         for child in group:
-            if not child.is_leaving:
-                await child.cell.request(lifecycle.begin)
+            await child.cell.request(lifecycle.begin)
         self._recovering = []
         self._recovery = None
 
-    async def _in_reverse(self, children: list[Child], stop: Any) -> None:
+    async def _take_down_all(self, children: list[Child]) -> None:
         if self._stop_together:
-            await asyncio.gather(*(stop(child) for child in reversed(children)))
+            await asyncio.gather(*(self._take_down(child) for child in reversed(children)))
             return
         for child in reversed(children):
-            await stop(child)
+            await self._take_down(child)
+
+    async def _take_down(self, child: Child) -> None:
+        """Halt a child until it is begun again; for good if nothing may begin it again."""
+        if self._is_closing:
+            await stop_within(child)
+        elif child.spec.restart is Restart.TEMPORARY:
+            await self.remove(child)
+        else:
+            await halt_within(child)
 
     def _log_failure(self, child: Child, error: Exception, *, is_expected: bool = False) -> None:
         if not is_expected:

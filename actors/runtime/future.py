@@ -38,13 +38,18 @@ _SETTLING = threading.Lock()
 class ActorFuture(pykka.Future[T]):
     """The answer to an `ask`. Set by any thread, awaited on any loop, got from any other thread."""
 
+    # Most asks are answered without needing more than one or two of these: an instance holds only
+    # what differs.
+    _is_done = False
+    _value: T | None = None
+    _error: BaseException | None = None
+    _waiters: tuple[Callable[[], object], ...] = ()
+    _get_hook: Callable[[float | None], T] | None = None
+    _await_hook: Callable[[], Coroutine[Any, Any, T]] | None = None
+    _was_got = False
+
     def __init__(self) -> None:
-        super().__init__()
-        self._is_done = False
-        self._value: T | None = None
-        self._error: BaseException | None = None
-        self._waiters: list[Callable[[], object]] = []
-        self._await_hook: Callable[[], Coroutine[Any, Any, T]] | None = None
+        """Pending. (pykka's own would set what stands above.)"""
 
     def __repr__(self) -> str:
         return f"<ActorFuture {'done' if self._is_done else 'pending'}>"
@@ -86,12 +91,15 @@ class ActorFuture(pykka.Future[T]):
         with _SETTLING:
             if self._is_done:
                 return False
-            self._waiters.append(wake)
+            self._waiters = (*self._waiters, wake)
             return True
 
     def get(self, *, timeout: float | None = None) -> T:
         if self._get_hook is not None:
-            return super().get(timeout=timeout)
+            if not self._was_got:
+                self._value = self._get_hook(timeout)
+                self._was_got = True
+            return cast("T", self._value)
         if not self._is_done:
             self._block(timeout)
         return self._result()
@@ -102,7 +110,9 @@ class ActorFuture(pykka.Future[T]):
         if self._get_hook is not None:
             raise WouldDeadlock("this future has only a blocking get hook: get() it in a thread")
         if not self._is_done:
-            yield from self._suspend().__await__()
+            settled = self._settled_on_this_loop()
+            if settled is not None:
+                yield from settled
         return self._result()
 
     __iter__ = __await__
@@ -164,9 +174,11 @@ class ActorFuture(pykka.Future[T]):
             if self._is_done or self._get_hook is not None:
                 raise queue.Full
             self._value, self._error, self._is_done = value, error, True
-            waiters, self._waiters = self._waiters, []
-        for wake in waiters:
-            wake()
+            waiters = self._waiters
+        if waiters:
+            self._waiters = ()
+            for wake in waiters:
+                wake()
 
     def _block(self, timeout: float | None) -> None:
         if asyncio._get_running_loop() is not None:
@@ -175,7 +187,8 @@ class ActorFuture(pykka.Future[T]):
         if self.add_waiter(settled.set) and not settled.wait(timeout):
             raise pykka.Timeout(f"{timeout} seconds")
 
-    async def _suspend(self) -> None:
+    def _settled_on_this_loop(self) -> asyncio.Future[None] | None:
+        """A loop's future that is set when this is; None if it is already."""
         loop = asyncio.get_running_loop()
         thread_id = threading.get_ident()
         settled: asyncio.Future[None] = loop.create_future()
@@ -190,8 +203,7 @@ class ActorFuture(pykka.Future[T]):
             elif not loop.is_closed():
                 loop.call_soon_threadsafe(release)
 
-        if self.add_waiter(wake):
-            await settled
+        return settled if self.add_waiter(wake) else None
 
     def _result(self) -> T:
         if self._error is not None:

@@ -23,7 +23,3 @@ class RestartIntensity:
         while self._crashed_s[0] <= now_s - self.window_s:
             self._crashed_s.popleft()
         return len(self._crashed_s) > self.max_restarts
-
-    def forget(self) -> None:
-        """Start counting anew, as a restarted supervisor does."""
-        self._crashed_s.clear()

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -21,6 +22,7 @@ from pykka import ActorRegistry
 from actors.runtime import events
 from actors.runtime.events import DropReason
 from actors.runtime.failures import ActorKilled, HandlerCancelled, RestartRequested
+from actors.runtime.future import ActorFuture
 from actors.runtime.messages import (
     WRAPPERS,
     Poison,
@@ -69,6 +71,8 @@ def _construct(cell: Cell) -> Actor:
     finally:
         under_construction.reset(token)
         cell.actor = None
+    if cell.props.is_virtual and type(actor) is not cell.props.actor_class:
+        cell.props.adopt(type(actor))
     if getattr(actor, "_cell", None) is not cell:
         raise TypeError(f"{cell.path}: `create` must return an actor that it makes at that moment")
     return actor
@@ -79,6 +83,8 @@ async def _start(cell: Cell, actor: Actor) -> None:
     extras.starts += 1
     if extras.starts > 1:
         cell.props.statistics.restarts += 1
+    if not cell.props.is_virtual:
+        cell.props.statistics.since = cell.props.clock.now()
     try:
         await settled(actor.on_start())
     except Exception as error:
@@ -118,13 +124,13 @@ async def crash(cell: Cell, error: Exception, item: Any = None) -> None:
     props.statistics.note_error(error, props.clock.now())
     if item is not None:
         _set_aside(cell, item, error)
-    actor = cell.actor
     if props.guardian.on_failed(cell, error) is Verdict.KEEP:
-        await _release(cell, actor and (lambda: actor.on_restart(error)))
-        cell.state = ActorState.BACKING_OFF
+        await _release(cell, lambda actor: actor.on_restart(error))
+        if not cell.is_closed:
+            cell.state = ActorState.BACKING_OFF if props.parent is not None else ActorState.FAILED
     else:
         await _release(
-            cell, actor and (lambda: actor.on_failure(type(error), error, error.__traceback__))
+            cell, lambda actor: actor.on_failure(type(error), error, error.__traceback__)
         )
         close(cell, error)
 
@@ -144,7 +150,7 @@ def _set_aside(cell: Cell, item: Any, error: Exception) -> None:
 
 
 def may_be_redelivered(cell: Cell, item: Any) -> bool:
-    """Told messages only: an asker gets the error, and a timer belongs to its instance."""
+    """What was told, also by a timer. An asker gets the error instead, and may ask again."""
     return cell.props.redeliver_once and (
         type(item) is Redelivery or type(item) is TimerFired or type(item) not in WRAPPERS
     )
@@ -163,15 +169,15 @@ def put_back(cell: Cell, item: Any) -> None:
 
 async def finish(cell: Cell) -> None:
     """The instance comes to a request to stop, all earlier messages being handled."""
-    actor = cell.actor
     if cell.is_closed:
         return
     if cell.props.is_virtual:
         await passivate(cell)
     elif cell.props.guardian.on_finished(cell) is Verdict.KEEP:
         cell.extras.error = None
-        await _release(cell, actor and actor.on_stop)
-        cell.state = ActorState.BACKING_OFF
+        await _release(cell, lambda actor: actor.on_stop())
+        if not cell.is_closed:
+            cell.state = ActorState.BACKING_OFF
     else:
         await end(cell)
 
@@ -180,9 +186,8 @@ async def end(cell: Cell) -> None:
     """Stop for good, now; what waits in the mailbox becomes dead letters."""
     if cell.is_closed:
         return
-    actor = cell.actor
     cell.state = ActorState.STOPPED
-    await _release(cell, actor and actor.on_stop)
+    await _release(cell, lambda actor: actor.on_stop())
     close(cell, None)
 
 
@@ -191,9 +196,8 @@ async def passivate(cell: Cell) -> None:
 
     The cell closes if nothing came meanwhile; else a fresh instance takes over.
     """
-    actor = cell.actor
     cell.state = ActorState.STARTING
-    await _release(cell, actor and actor.on_stop)
+    await _release(cell, lambda actor: actor.on_stop())
     if cell.queue or cell.urgent:
         starting = begin(cell)
         if starting is not None:
@@ -206,9 +210,8 @@ async def halt(cell: Cell) -> None:
     """Drop the instance and keep the cell: its supervisor restarts, or a sibling it goes with."""
     if cell.is_closed:
         return
-    actor = cell.actor
     cell.state = ActorState.BACKING_OFF
-    await _release(cell, actor and (lambda: actor.on_restart(None)))
+    await _release(cell, lambda actor: actor.on_restart(None))
 
 
 async def restart(cell: Cell) -> None:
@@ -246,7 +249,7 @@ def _close_extras(cell: Cell, error: Exception | None) -> None:
     if type(extras.retry) is Redelivery:
         cell.drop(extras.retry.message, DropReason.STOPPED)
     extras.retry = None
-    extras.room.wake(len(extras.tasks) + cell.props.capacity)
+    extras.room.wake_all()
     notice = Terminated(cell.path, error)
     for watcher in tuple(extras.watchers):
         notify(watcher, notice)
@@ -263,16 +266,17 @@ def notify(watcher: Cell, notice: Terminated | Restarted) -> None:
         watcher.post(notice)
 
 
-async def _release(cell: Cell, hook: Callable[[], Any] | None) -> None:
+async def _release(cell: Cell, hook: Callable[[Actor], Any]) -> None:
     """Let the instance go; see the module's docstring for the order. Hooks cannot make it fail."""
+    actor = cell.actor
     extras = cell.extras if cell.has_extras else None
     if extras is not None:
         for timer in tuple(extras.timers):
             timer.cancel()
         if extras.family is not None:
-            await extras.family.halt()
-    if hook is not None:
-        await _run_hook(cell, hook)
+            await _run_hook(cell, extras.family.halt)
+    if actor is not None:
+        await _run_hook(cell, lambda: hook(actor))
     if extras is not None and extras.tasks:
         await _cancel_tasks(cell, extras.tasks)
     cell.actor = None
@@ -327,6 +331,4 @@ def must_be_awaited(result: Any) -> bool:
 
     A stock pykka future is a plain value: awaiting one would block the loop.
     """
-    from actors.runtime.future import ActorFuture
-
-    return asyncio.iscoroutine(result) or isinstance(result, (asyncio.Future, ActorFuture))
+    return type(result) is CoroutineType or isinstance(result, (asyncio.Future, ActorFuture))

@@ -49,6 +49,7 @@ def overflow(cell: Cell, queue: deque[Any], item: Any) -> None:
         case Overflow.DROP_NEWEST:
             cell.drop(item, DropReason.DROP_NEWEST)
         case _:
+            cell.props.statistics.refused += 1
             error = MailboxFull(f"{cell.path} has {len(queue)} messages waiting and takes no more")
             if type(item) is not Envelope:
                 raise error
@@ -62,10 +63,11 @@ def _is_stop(item: Any) -> bool:
 class RoomQueue:
     """Senders waiting in `offer`, first come first served."""
 
-    __slots__ = ("_waiting",)
+    __slots__ = ("_promised", "_waiting")
 
     def __init__(self) -> None:
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._promised = 0  # let through, but not yet running again
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
@@ -78,13 +80,19 @@ class RoomQueue:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self.wake(1)  # let through, but gave up at the same moment: pass it on
+                self._promised -= 1
+                self.wake(self._promised + 1)  # gave up at that moment: pass it on
             raise
+        self._promised -= 1
 
     def wake(self, room: int) -> None:
-        """Let up to `room` senders through."""
-        while room > 0 and self._waiting:
+        """Let senders through until `room` of them are on their way."""
+        while self._promised < room and self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():
                 turn.set_result(None)
-                room -= 1
+                self._promised += 1
+
+    def wake_all(self) -> None:
+        """There will be no room any more: let everyone find out."""
+        self.wake(self._promised + len(self._waiting))

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from actors.runtime import lifecycle
+import structlog
+
+from actors.runtime import events, lifecycle
 from actors.runtime.cell import Cell, Operation
 from actors.runtime.state import ActorState
 
 if TYPE_CHECKING:
+    from actors.runtime.actor import Actor
     from actors.runtime.clock import Clock, TimerHandle
 
 __all__ = ["Passivator"]
+
+log = structlog.get_logger(__name__)
 
 _SAMPLE: Final = 16  # candidates per eviction: the victim is among the oldest seventeenth
 _MAX_EVICTIONS_PER_ACTIVATION: Final = 2  # more than one, so that an overshoot shrinks again
@@ -83,14 +88,21 @@ class Passivator:
             self._put_away(victim)
             active -= 1
 
-    def put_away_some(self) -> int:
-        """Put away whoever is not busy among the next few; returns how many."""
+    def put_away_some(self, *, is_final: bool) -> int:
+        """Put away whoever is not busy among the next few; returns how many.
+
+        If `is_final`, those that back off with nothing to do go as well.
+        """
         before = self.evictions
         for _ in range(min(_STEP, len(self._ring))):
             cell = self._next()
-            if cell is not None and _is_at_rest(cell):
+            if cell is None:
+                continue
+            if _is_at_rest(cell):
                 self._put_away(cell)
-            elif cell is not None:
+            elif is_final and _has_nothing_to_return_for(cell):
+                lifecycle.close(cell, None)
+            else:
                 self._ring.append(cell)
         return self.evictions - before
 
@@ -125,11 +137,8 @@ class Passivator:
         else:
             lifecycle.close(cell, None)
 
-    def _passivate(self, cell: Cell) -> Coroutine[Any, Any, None]:
+    async def _passivate(self, cell: Cell) -> None:
         """On the cell's lane: let the instance go, unless a message was faster."""
-        return self._passivate_and_see(cell)
-
-    async def _passivate_and_see(self, cell: Cell) -> None:
         if cell.actor is not None and not cell.queue:
             await lifecycle.passivate(cell)
         if not cell.is_closed:
@@ -177,5 +186,22 @@ def _is_at_rest(cell: Cell) -> bool:
         and not cell.scheduled
         and not cell.queue
         and cell.actor is not None
-        and cell.actor.can_passivate()
+        and _agrees(cell, cell.actor)
+    )
+
+
+def _agrees(cell: Cell, actor: Actor) -> bool:
+    try:
+        return actor.can_passivate()
+    except Exception:  # it must not hit whoever needs the room
+        log.exception(events.HOOK_FAIL, actor=cell.path, hook="can_passivate")
+        return False
+
+
+def _has_nothing_to_return_for(cell: Cell) -> bool:
+    return (
+        cell.state is ActorState.BACKING_OFF
+        and not cell.scheduled
+        and not cell.queue
+        and cell.extras.retry is None
     )

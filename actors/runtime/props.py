@@ -93,7 +93,10 @@ class Props:
     def adopt(self, actor_class: type[Actor]) -> None:
         """Take over the settings an actor class declares."""
         self.actor_class = actor_class
-        self.capacity: int = actor_class.mailbox_capacity or UNBOUNDED
+        capacity = actor_class.mailbox_capacity
+        if capacity is not None and capacity < 1:
+            raise ValueError(f"{actor_class.__name__}.mailbox_capacity must be positive or None")
+        self.capacity: int = UNBOUNDED if capacity is None else capacity
         self.overflow: Overflow = actor_class.mailbox_overflow
         self.redeliver_once: bool = actor_class.redeliver_once
         self.registered: bool = actor_class.registered and not self.is_virtual

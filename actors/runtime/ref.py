@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import pykka
 from pykka import ActorDeadError
@@ -27,7 +27,7 @@ __all__ = ["ActorRef"]
 A = TypeVar("A", bound="Actor")
 
 
-class ActorRef(pykka.ActorRef[A]):
+class ActorRef(pykka.ActorRef[Any], Generic[A]):
     """Where to send messages for one actor. It stays the same through restarts.
 
     Any thread may `tell`, `ask`, `stop` and `kill`; the rest belongs to the loop thread. Two refs
@@ -88,7 +88,7 @@ class ActorRef(pykka.ActorRef[A]):
         """
         self._cell.put(message)
 
-    def ask(  # type: ignore[override]  # does not block by default: on a loop nobody may
+    def ask(  # does not block by default: on a loop nobody may
         self,
         message: Any,
         *,
@@ -128,7 +128,7 @@ class ActorRef(pykka.ActorRef[A]):
         await cell.wait_for_room()
         cell.put(message)
 
-    def stop(  # type: ignore[override]  # see `ask`
+    def stop(  # see `ask`
         self, *, block: bool = False, timeout: float | None = None
     ) -> Any:
         """Ask the actor to stop when it has handled what it has; an awaitable future of a bool.

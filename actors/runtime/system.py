@@ -231,6 +231,7 @@ class ActorSystem:
         wait for the first.
         """
         report = await self._shutdown.run(timeout_s)
+        self.dispatcher.close()
         if getattr(_of_thread, "system", None) is self:
             _of_thread.system = None
         return report
