@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 """One line of the benchmark table: a measured figure beside what it must be compared with."""
 
 from dataclasses import dataclass
@@ -12,18 +11,6 @@ class Row:
     alone, such as a size in bytes). `budget` is the wish in words ("at least 0.7"): it is printed,
     never asserted, because a shared machine would make a liar of either.
     """
-=======
-"""One line of the benchmark table."""
-
-from dataclasses import dataclass
-
-__all__ = ["Row"]
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A figure and, where there is one, its ratio to a reference measured in the same run."""
->>>>>>> runtime
 
     name: str
     value: float
