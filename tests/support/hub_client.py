@@ -167,7 +167,8 @@ class HubClient:
     async def settled(self, *, timeout_s: float = 20) -> None:
         """Return when nothing is pending, deferred, in flight or waiting to be tried again."""
         async with asyncio.timeout(timeout_s):
-            while _unsettled(await self.ledger()):
+            # Another process settles: it can only be asked, again and again.
+            while _unsettled(await self.ledger()):  # noqa: ASYNC110
                 await asyncio.sleep(_POLL_S)
 
 

@@ -75,6 +75,11 @@ class HubProcess:
         return self._process is not None and self._process.poll() is None
 
     @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return None if self._process is None else self._process.poll()
+
+    @property
     def database(self) -> Path:
         return self.data_dir / "tingbro.db"
 
@@ -101,7 +106,7 @@ class HubProcess:
         deadline_s = time.monotonic() + READY_TIMEOUT_S
         while not self._is_ready():
             if not self.is_running:
-                raise HubNotReady(f"the hub ended with {self._exit_code()}\n{self._tail()}")
+                raise HubNotReady(f"the hub ended with {self.exit_code}\n{self._tail()}")
             if time.monotonic() > deadline_s:
                 raise HubNotReady(f"not ready after {READY_TIMEOUT_S} s\n{self._tail()}")
             time.sleep(_POLL_S)
@@ -121,6 +126,11 @@ class HubProcess:
         except subprocess.TimeoutExpired:
             self.kill()
             raise AssertionError(f"the hub did not stop\n{self._tail()}") from None
+
+    def wait(self) -> int:
+        """Return the exit code of a hub that ends by itself."""
+        assert self._process is not None
+        return self._process.wait(READY_TIMEOUT_S)
 
     def restart(self) -> None:
         """Stop in good order and start again on the same data."""
@@ -176,9 +186,6 @@ class HubProcess:
             return False
         finally:
             connection.close()
-
-    def _exit_code(self) -> int | None:
-        return None if self._process is None else self._process.returncode
 
     def _tail(self) -> str:
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-20:])
