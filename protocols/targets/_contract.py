@@ -53,9 +53,6 @@ class TargetResources:
     """What targets share. Whoever made it owns it; no target closes any of it."""
 
     http_session: aiohttp.ClientSession
-    version: str = "0"
-    """Of the hub, as receivers see it in `User-Agent`."""
-
     clock_s: Callable[[], float] = time.time
     """Unix time in seconds."""
 

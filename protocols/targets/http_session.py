@@ -11,8 +11,10 @@ _NAME_CACHE_S = 30
 _READ_BUFFER_BYTES = 16 * 1024
 
 
-def http_session() -> aiohttp.ClientSession:
+def http_session(version: str = "0") -> aiohttp.ClientSession:
     """Return a new session; call it on the running loop, and close the session at the end.
+
+    `version` is the hub's own: receivers see it in `User-Agent`.
 
     Nothing of the process's surroundings has influence on it (no proxies or passwords from the
     environment, no cookies), answers are never decompressed, and the number of connections is
@@ -23,6 +25,11 @@ def http_session() -> aiohttp.ClientSession:
     )
     return aiohttp.ClientSession(
         connector=connector,
+        headers={
+            "User-Agent": f"Tingbro/{version}",
+            "Accept": "*/*",
+            "Accept-Encoding": "identity",
+        },
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         trust_env=False,

@@ -5,6 +5,10 @@ apart at the end, because the rest last for days. Every delay is spread by up to
 what failed together does not come back together.
 """
 
+from collections.abc import Callable
+from datetime import datetime
+from random import random
+
 _MINUTE_S = 60.0
 _HOUR_S = 3600.0
 
@@ -30,12 +34,13 @@ _JITTER = 0.2
 _RETRY_AFTER_LIMIT_S = 24 * _HOUR_S
 
 
-def next_attempt_delay_s(
+def next_delay_s(
     attempts: int,
     *,
-    remaining_s: float,
-    random: float,
+    now: datetime,
+    expires_at: datetime,
     retry_after_s: float | None = None,
+    random: Callable[[], float] = random,
 ) -> float | None:
     """Return how long to wait before the next attempt, or None when there is to be none.
 
@@ -44,15 +49,14 @@ def next_attempt_delay_s(
 
     Args:
         attempts: how many were made, the one that just failed included; 0 before the first.
-        remaining_s: from now to the delivery's expiry; zero or less when it has passed.
-        random: drawn anew for each call, uniform over 0 to 1; it places the delay between 80 % and
-            120 % of the scheduled one.
         retry_after_s: what the receiver asked for. A floor under the delay, of at most 24 hours;
             it never gives a delivery more attempts.
+        random: uniform over 0 to 1; places the delay between 80 % and 120 % of the scheduled one.
     """
+    remaining_s = (expires_at - now).total_seconds()
     if attempts >= len(DELAYS_S) or remaining_s <= 0:
         return None
-    delay_s = DELAYS_S[attempts] * (1 - _JITTER + 2 * _JITTER * random)
+    delay_s = DELAYS_S[attempts] * (1 - _JITTER + 2 * _JITTER * random())
     if retry_after_s is not None:
         delay_s = max(delay_s, min(retry_after_s, _RETRY_AFTER_LIMIT_S))
     return min(delay_s, remaining_s)

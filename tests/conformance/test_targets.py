@@ -45,7 +45,7 @@ async def harness(kind: type[Target]) -> AsyncIterator[TargetHarness]:
 @pytest.fixture
 async def resources() -> AsyncIterator[TargetResources]:
     async with http_session() as session:
-        yield TargetResources(http_session=session, version="0.0")
+        yield TargetResources(http_session=session)
 
 
 @pytest.fixture

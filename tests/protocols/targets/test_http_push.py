@@ -23,12 +23,12 @@ SECRET = "s3cr3t æøå&=+/?"
 
 @pytest.fixture
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with http_session() as session:
+    async with http_session("1.2.3") as session:
         yield session
 
 
 def make_target(session: aiohttp.ClientSession, url: str, **settings_: object) -> HttpPushTarget:
-    resources = TargetResources(http_session=session, version="1.2.3", clock_s=lambda: NOW_S)
+    resources = TargetResources(http_session=session, clock_s=lambda: NOW_S)
     return HttpPushTarget.from_settings({"url": url, "timeout": 5000, **settings_}, resources)
 
 
