@@ -108,9 +108,7 @@ class DeferredStore:
         """Return how much waits for each decoder; nothing for those that nothing waits for."""
         rows = await self._database.read(lambda reader: reader.fetch_all(_COUNTS))
         return [
-            DeferredCount(
-                _decoder(row.decoder_id), OrganizationId(row.organization_id), row.jobs
-            )
+            DeferredCount(_decoder(row.decoder_id), OrganizationId(row.organization_id), row.jobs)
             for row in rows
         ]
 
@@ -157,9 +155,7 @@ class DeferredStore:
         ]
 
 
-def _failed(
-    decoder_id: int, since: datetime | None, until: datetime | None
-) -> ColumnElement[bool]:
+def _failed(decoder_id: int, since: datetime | None, until: datetime | None) -> ColumnElement[bool]:
     conditions = [is_failed, message_job.c.decoder_id == decoder_id]
     if since is not None:
         conditions.append(message.c.received_at >= microseconds(since))

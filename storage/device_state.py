@@ -44,9 +44,7 @@ class DeviceStates:
         ids = list(device_ids)
 
         def read(reader: Reader) -> dict[DeviceId, DeviceStateRow]:
-            states = {
-                row.device_id: row.state for row in reader.fetch_all(_STATES, {"ids": ids})
-            }
+            states = {row.device_id: row.state for row in reader.fetch_all(_STATES, {"ids": ids})}
             deferred = {
                 row.device_id: row.messages for row in reader.fetch_all(_DEFERRED, {"ids": ids})
             }
