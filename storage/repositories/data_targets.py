@@ -76,9 +76,7 @@ def create(
 
 def get(reader: Reader, scope: Scope, target_id: int) -> DataTarget:
     row = reader.fetch_one(
-        _SELECT.where(
-            data_target.c.id == target_id, scope.condition(application.c.organization_id)
-        )
+        _SELECT.where(data_target.c.id == target_id, scope.condition(application.c.organization_id))
     )
     if row is None:
         raise NotFound("There is no such data target.")
@@ -104,9 +102,7 @@ def list_of_applications(reader: Reader, application_ids: Sequence[int]) -> list
     return [_build(row) for row in rows]
 
 
-def headers(
-    reader: Reader, target_ids: Collection[int]
-) -> Mapping[int, Mapping[str, object]]:
+def headers(reader: Reader, target_ids: Collection[int]) -> Mapping[int, Mapping[str, object]]:
     """Id, name and type of those of `target_ids` that there are."""
     rows = reader.fetch_all(
         select(data_target.c.id, data_target.c.name, data_target.c.type).where(
@@ -117,16 +113,12 @@ def headers(
 
 
 def update_fields(
-    transaction: Transaction,
-    target_id: int,
-    application_id: int,
-    fields: DataTargetFields,
-    author: Author,
+    transaction: Transaction, target_id: int, fields: DataTargetFields, author: Author
 ) -> None:
     transaction.execute(
         update(data_target)
         .where(data_target.c.id == target_id)
-        .values(application_id=application_id, **fields.columns(), **author.updating())
+        .values(**fields.columns(), **author.updating())
     )
 
 
@@ -142,6 +134,4 @@ def _build(row: Row) -> DataTarget:
         settings=orjson.loads(row.settings),
         secrets=orjson.loads(row.secrets),
     )
-    return DataTarget(
-        row.id, row.application_id, row.organization_id, fields, Stamps.of(row)
-    )
+    return DataTarget(row.id, row.application_id, row.organization_id, fields, Stamps.of(row))

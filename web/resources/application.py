@@ -7,8 +7,8 @@ from typing import Any
 from protocols.errors import NotFound
 from storage.database import Reader, Transaction
 from storage.repositories import Author, applications, devices, organizations
-from storage.repositories.applications import Application, ApplicationFields, ApplicationFilter
 from storage.repositories.application_status import StatusCheck
+from storage.repositories.applications import Application, ApplicationFields, ApplicationFilter
 from web.access import Needs
 from web.call import Action, Call, Change, Changed
 from web.error_codes import ErrorCode
@@ -102,9 +102,7 @@ async def _move(call: Call) -> View:
 async def _delete(call: Call) -> Mapping[str, int]:
     def unit(transaction: Transaction, author: Author) -> Changed[int]:
         found = applications.get(transaction, call.scope, call.id)
-        return Changed(
-            applications.remove(transaction, call.id), _change(Action.DELETE, found)
-        )
+        return Changed(applications.remove(transaction, call.id), _change(Action.DELETE, found))
 
     return {"affected": await call.change(unit)}
 
