@@ -3,6 +3,8 @@
 A message goes with its jobs, once nothing of it is on its way; a delivery goes with its attempts,
 once it has come to its end. What goes leaves the states of the ledger for its column `deleted`, so
 that the books still balance.
+
+Ids are UUIDv7, so that the primary keys are in order of time and no index over instants is needed.
 """
 
 from collections import Counter
@@ -12,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, delete, exists, select
 
+from protocols.identifiers import first_uuid7
 from storage.database import BulkInsert, Database, Merge, Transaction
 from storage.instants import microseconds
 from storage.tables.pipeline import (
@@ -40,14 +43,14 @@ class RetentionKind(StrEnum):
 
 _OLD_DELIVERIES = (
     select(delivery.c.delivery_id, delivery.c.organization_id, delivery.c.state)
-    .where(delivery.c.created_at < bindparam("before"), delivery.c.settled_at.is_not(None))
+    .where(delivery.c.delivery_id < bindparam("before"), delivery.c.settled_at.is_not(None))
     .order_by(delivery.c.delivery_id)
     .limit(SLICE_ROWS)
 )
 _OLD_MESSAGES = (
     select(message.c.message_id)
     .where(
-        message.c.received_at < bindparam("before"),
+        message.c.message_id < bindparam("before"),
         ~exists().where(message_job.c.message_id == message.c.message_id, is_deferred),
         ~exists().where(delivery.c.message_id == message.c.message_id, is_waiting),
     )
@@ -87,12 +90,11 @@ class Retention:
     async def delete_slice(self, kind: RetentionKind, *, older_than: datetime) -> int:
         """Delete at most `SLICE_ROWS` rows of this kind; return how many, 0 when none is left."""
         unit = _UNITS[kind]
-        before = microseconds(older_than)
-        return await self._database.write(lambda transaction: unit(transaction, before))
+        return await self._database.write(lambda transaction: unit(transaction, older_than))
 
 
-def _delete_deliveries(transaction: Transaction, before: int) -> int:
-    rows = transaction.fetch_all(_OLD_DELIVERIES, {"before": before})
+def _delete_deliveries(transaction: Transaction, older_than: datetime) -> int:
+    rows = transaction.fetch_all(_OLD_DELIVERIES, {"before": first_uuid7(older_than)})
     ids = [row.delivery_id for row in rows]
     if ids:
         _move(transaction, rows, "deliveries_deleted")
@@ -101,8 +103,9 @@ def _delete_deliveries(transaction: Transaction, before: int) -> int:
     return len(ids)
 
 
-def _delete_messages(transaction: Transaction, before: int) -> int:
-    ids = [row.message_id for row in transaction.fetch_all(_OLD_MESSAGES, {"before": before})]
+def _delete_messages(transaction: Transaction, older_than: datetime) -> int:
+    rows = transaction.fetch_all(_OLD_MESSAGES, {"before": first_uuid7(older_than)})
+    ids = [row.message_id for row in rows]
     if ids:
         _move(transaction, transaction.fetch_all(_JOBS, {"ids": ids}), "jobs_deleted")
         transaction.execute(_DELETE_JOBS, {"ids": ids})
@@ -110,8 +113,8 @@ def _delete_messages(transaction: Transaction, before: int) -> int:
     return len(ids)
 
 
-def _delete_keys(transaction: Transaction, before: int) -> int:
-    rows = transaction.fetch_all(_OLD_KEYS, {"before": before})
+def _delete_keys(transaction: Transaction, older_than: datetime) -> int:
+    rows = transaction.fetch_all(_OLD_KEYS, {"before": microseconds(older_than)})
     for row in rows:
         transaction.execute(_DELETE_KEY, {"device_id": row.device_id, "key": row.key})
     return len(rows)

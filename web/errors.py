@@ -18,9 +18,11 @@ from protocols.errors import (
     HubFull,
     InvalidInput,
     NotFound,
+    PayloadTooLarge,
     StorageUnavailable,
     TingbroError,
     Unauthenticated,
+    UnsupportedContentType,
 )
 from web.error_codes import ErrorCode
 
@@ -88,6 +90,10 @@ def answer_of(error: TingbroError) -> ErrorAnswer | None:
             )
         case FieldsInvalid():
             return ErrorAnswer(status=400, message=error.problems)
+        case PayloadTooLarge():
+            return ErrorAnswer(status=413, message=str(error))
+        case UnsupportedContentType():
+            return ErrorAnswer(status=415, message=str(error))
         case InvalidInput():
             return ErrorAnswer(status=400, message=str(error))
         case Unauthenticated():

@@ -21,6 +21,7 @@ class Job:
         "record",
         "request",
         "sequence",
+        "standing",
         "version_key",
     )
 
@@ -29,7 +30,6 @@ class Job:
         sequence: int,
         request: DecodeRequest,
         on_done: Callable[[DecodeOutcome], None],
-        *,
         record: "DecoderRecord | None",
     ) -> None:
         self.sequence = sequence
@@ -37,6 +37,7 @@ class Job:
         self.on_done = on_done
         self.record = record
         self.version_key = (request.source.decoder_id, request.source.version)
+        self.standing = None if record is None else record.standing(self.version_key[1])
         self.received_ms = int(request.received_at.timestamp() * 1000)
         self.losses = 0
         self.outcome: DecodeOutcome | None = None

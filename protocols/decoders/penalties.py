@@ -27,6 +27,8 @@ class Standing:
         self._quarantined_until: float | None = None
         self._lifted_at = 0.0
         self.is_on_probation = True
+        # False means that it takes a closer look: probation, a strike, or quarantine.
+        self.is_trusted = False
         # The job whose outcome ends probation, and those that wait for it.
         self.on_trial: Job | None = None
         self.held: deque[Job] = deque()
@@ -46,13 +48,15 @@ class Standing:
         """How many lie within the window."""
         while self._strikes and now - self._strikes[0] > self._settings.strike_window_s:
             self._strikes.popleft()
+        if not self._strikes and not self.is_on_probation and self._quarantined_until is None:
+            self.is_trusted = True
         return len(self._strikes)
 
     def strike(self, now: float) -> bool:
         """Counts a strike; True when it was the one that brings quarantine."""
         if self.quarantined_until(now) is not None:
             return False
-        self.is_on_probation = False
+        self.is_on_probation = self.is_trusted = False
         self._strikes.append(now)
         if self.strikes(now) < self._settings.strikes:
             return False
@@ -64,8 +68,9 @@ class Standing:
         return True
 
     def behave(self) -> None:
-        """A call ended without a strike."""
+        """A call on probation ended without a strike."""
         self.is_on_probation = False
+        self.is_trusted = True
 
     def release(self) -> None:
         """Forgives everything; the next call is on probation."""
@@ -73,3 +78,4 @@ class Standing:
         self._quarantines = 0
         self._quarantined_until = None
         self.is_on_probation = True
+        self.is_trusted = False

@@ -56,7 +56,5 @@ class DecoderRecord:
         )
 
     def _forget_versions(self) -> None:
-        """A version with jobs on trial or held is never forgotten: they would be lost."""
-        for version, standing in list(self._standings.items())[:-_KEPT_VERSIONS]:
-            if standing.on_trial is None and not standing.held:
-                del self._standings[version]
+        for version in list(self._standings)[:-_KEPT_VERSIONS]:
+            del self._standings[version]
