@@ -195,9 +195,7 @@ def _say(line: str) -> None:
 
 
 def _complain(first: str, *more: str) -> None:
-    sys.stderr.write("
-".join((f"tingbro: {first}", *more)) + "
-")
+    sys.stderr.write("".join(f"{line}\n" for line in (f"tingbro: {first}", *more)))
 
 
 if __name__ == "__main__":
