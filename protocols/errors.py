@@ -5,6 +5,8 @@ The branches are drawn by what the catcher does, not by where the error comes fr
     TingbroError
     |-- InvalidInput          refuse: tell the sender what to mend; trying again cannot help
     |   |-- InvalidPayload        a device's body is not acceptable
+    |   |   |-- PayloadTooLarge         it is over the limit of size
+    |   |   |-- UnsupportedContentType  it is of another type than the adapter takes
     |   |-- InvalidSettings       the process cannot start with these settings
     |-- NotFound              refuse: there is no such thing, or the caller may not know of it
     |-- Conflict              refuse: the state of other things forbids it
@@ -46,6 +48,14 @@ class InvalidInput(TingbroError):
 
 class InvalidPayload(InvalidInput):
     code = "invalid_payload"
+
+
+class PayloadTooLarge(InvalidPayload):
+    code = "payload_too_large"
+
+
+class UnsupportedContentType(InvalidPayload):
+    code = "unsupported_content_type"
 
 
 class InvalidSettings(InvalidInput):

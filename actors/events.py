@@ -1,0 +1,13 @@
+"""The names under which the hub's actors log."""
+
+TARGET_MISCONFIGURE = "target.settings.refuse"
+UPLINK_SET_ASIDE = "uplink.message.set_aside"
+UPLINKS_DISPATCH_AGAIN = "uplink.messages.dispatch_again"
+RESULTS_WAIT = "writer.results.wait"
+RESULTS_RESUME = "writer.results.resume"
+REPLAY_FINISH = "replay.decoder.finish"
+HOUSEKEEPING_DELETE = "housekeeping.rows.delete"
+HUB_START = "hub.process.start"
+HUB_STOP = "hub.process.stop"
+HUB_DRAIN_TIMEOUT = "hub.uplinks.drain_timeout"
+DEFERRAL_DROP = "deferral.jobs.fail"

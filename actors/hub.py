@@ -1,0 +1,319 @@
+"""The hub as the outside sees it: the actor tree, and what may be asked of it.
+
+Only this class knows how the actors are put together. The order of the tree is the order of start:
+who is told about results stands before who makes them, and at the end the tree stops in reverse,
+after the router has let what it admitted come to its end.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+import structlog
+from prometheus_client import Metric
+
+from actors import events, paths
+from actors.decoding import DecodingActor
+from actors.deferral import DeferralActor
+from actors.device import DeviceActor
+from actors.housekeeping import HousekeepingActor
+from actors.intake import Intake
+from actors.messages import ConfigurationChanged, DrainUplinks, ReplayFailed, UplinksJournaled
+from actors.metrics import hub_metrics
+from actors.plan_book import PlanBook
+from actors.replay import ReplayActor
+from actors.router import RouterActor
+from actors.runtime import (
+    Actor,
+    ActorRef,
+    ActorSystem,
+    ChildSpec,
+    Directory,
+    Strategy,
+    Supervisor,
+)
+from actors.targets import TargetRoster
+from actors.writer import WriterActor
+from protocols.decoders import DecodeRequest, DecoderPool, DecoderSource
+from protocols.errors import InvalidInput, NotFound
+from protocols.messages import DeviceId, TargetId
+from protocols.targets import Target, TargetResources, discover
+from storage.database import Database
+from storage.deferred import DeferredStore
+from storage.device_keys import DeviceKeys
+from storage.device_state import DeviceStates
+from storage.journal import Appended, Journal
+from storage.ledger import Ledger
+from storage.outbox import Outbox, outbox_items
+from storage.plans import PlanStore
+from storage.results import MessageResult, ResultStore
+from storage.retention import Retention, RetentionKind
+from storage.target_settings import TargetSettings
+
+# Restarts of one target must never take its siblings along; its own back-off bounds them.
+_NEVER_ESCALATE = 1_000_000
+_DRAIN_SHARE = 0.5
+# Deleting one of these takes the data targets below it along.
+_TARGETS_BELONG_TO = frozenset(("organization", "application", "data_target"))
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stores:
+    """What the hub keeps its messages in; made by the composition root, on one database."""
+
+    database: Database
+    journal: Journal
+    ledger: Ledger
+    results: ResultStore
+    outbox: Outbox
+    deferred: DeferredStore
+    device_states: DeviceStates
+    device_keys: DeviceKeys
+    plans: PlanStore
+    target_settings: TargetSettings
+    retention: Retention
+
+
+class Readiness(NamedTuple):
+    """One thing that must be in order before the hub takes traffic."""
+
+    name: str
+    is_ok: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecoderTrial:
+    """What became of one trial of a decoder; exactly one of `body` and `error` is None."""
+
+    body: bytes | None
+    error: str | None
+    warnings: tuple[str, ...]
+    logs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubSettings:
+    max_active_devices: int = 100_000
+    """Devices whose actors stay in memory, about 1 kB each; others come back when they talk."""
+    passivate_after_s: float = 900.0
+    raw_retention_days: int = 30
+    """How long messages are kept, raw and decoded, and can be decoded again."""
+
+
+class Hub:
+    """One for each process; `start`, then the rest, then `stop`, all on one loop."""
+
+    def __init__(
+        self,
+        stores: Stores,
+        *,
+        pool: DecoderPool,
+        target_resources: TargetResources,
+        settings: HubSettings,
+        system: ActorSystem | None = None,
+    ) -> None:
+        self._stores = stores
+        self._pool = pool
+        self.target_resources = target_resources
+        self._settings = settings
+        self.system = system or ActorSystem(name="hub")
+        self.intake = Intake(
+            keys=stores.device_keys, journal=stores.journal, now=self.system.clock.now
+        )
+        self._roster = TargetRoster(
+            self.system, outbox=stores.outbox, open_target=self._open_target
+        )
+        self._ready = False
+
+    # -- life --------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start the tree; when this returns, messages are taken in and what waited goes on."""
+        stores = self._stores
+        claim = await stores.results.claim_cursor()
+        await self.system.start()
+        writer = self._spawn(
+            "writer",
+            WriterActor,
+            results=stores.results,
+            journal=stores.journal,
+            on_committed=self._announce,
+            on_started=self._roster.look_again,
+        )
+        self._spawn(
+            "targets", Supervisor, strategy=Strategy.ONE_FOR_ONE, max_restarts=_NEVER_ESCALATE
+        )
+        decoding = self._spawn("decoders", DecodingActor, pool=self._pool)
+        devices = self._make_directory(writer, decoding)
+        router = self._spawn(
+            "router",
+            RouterActor,
+            journal=stores.journal,
+            plans=PlanBook(stores.plans),
+            states=stores.device_states,
+            devices=devices,
+            writer=writer,
+            process_crashes=claim.crashes,
+        )
+        stores.journal.subscribe(lambda entries: router.tell(UplinksJournaled(entries)))
+        self._spawn(
+            "deferral", DeferralActor, deferred=stores.deferred, devices=devices, writer=writer
+        )
+        self._spawn(
+            "replay",
+            ReplayActor,
+            deferred=stores.deferred,
+            plans=stores.plans,
+            decoding=decoding,
+            writer=writer,
+        )
+        kept = timedelta(days=self._settings.raw_retention_days)
+        self._spawn(
+            "housekeeping",
+            HousekeepingActor,
+            retention=stores.retention,
+            keep=dict.fromkeys(RetentionKind, kept),
+        )
+        for target_id in await stores.target_settings.ids():
+            self._roster.start(target_id)
+        self._ready = True
+
+    async def stop(self, *, timeout_s: float) -> None:
+        """Let what was admitted come to its end for a while, then stop the tree.
+
+        What is not finished by then is in the journal and the outbox: the next start goes on.
+        """
+        self._ready = False
+        drained = asyncio.Event()
+        router = self.system.find(paths.ROUTER)
+        if router is not None:
+            router.tell(DrainUplinks(drained.set))
+            try:
+                async with asyncio.timeout(timeout_s * _DRAIN_SHARE):
+                    await drained.wait()
+            except TimeoutError:
+                log.warning(events.HUB_DRAIN_TIMEOUT, timeout_s=timeout_s * _DRAIN_SHARE)
+        report = await self.system.stop(timeout_s * (1 - _DRAIN_SHARE))
+        log.info(events.HUB_STOP, report=str(report))
+
+    def _spawn(self, name: str, actor_class: type[Actor], **arguments: Any) -> ActorRef[Any]:
+        return self.system.spawn(paths.HUB, ChildSpec(name, actor_class, (), arguments))
+
+    def _make_directory(
+        self, writer: ActorRef[Any], decoding: ActorRef[Any]
+    ) -> Directory[DeviceId]:
+        def create(device_id: DeviceId) -> DeviceActor:
+            return DeviceActor(device_id, decoding=decoding, writer=writer)
+
+        return self.system.directory(
+            "devices",
+            create=create,
+            max_active=self._settings.max_active_devices,
+            idle_after_s=self._settings.passivate_after_s,
+        )
+
+    def _announce(self, results: list[MessageResult]) -> None:
+        self._roster.deliver(outbox_items(results))
+
+    async def _open_target(self, target_id: TargetId) -> Target:
+        row = await self._stores.target_settings.load(target_id)
+        kind = discover().get(row.kind)
+        if kind is None:
+            raise InvalidInput(f"Data targets of type {row.kind} are not available.")
+        target = kind.from_settings(row.settings, self.target_resources)
+        await target.open()
+        return target
+
+    # -- messages ----------------------------------------------------------------------------
+
+    async def accept_http(
+        self, api_key: str, body: bytes, content_type: str | None, idempotency_key: str | None
+    ) -> Appended:
+        """Take in one message of a generic HTTP device; see `Intake.accept_http`."""
+        return await self.intake.accept_http(api_key, body, content_type, idempotency_key)
+
+    async def test_decoder(self, code: str, payload: bytes, metadata: bytes) -> DecoderTrial:
+        """Run a script on a payload without keeping anything and without blaming anybody."""
+        outcome = await self._pool.test(
+            DecodeRequest(
+                source=DecoderSource(decoder_id=0, code=code),
+                payload=payload,
+                metadata=metadata,
+                received_at=self.system.clock.now(),
+            )
+        )
+        return DecoderTrial(
+            body=outcome.body,
+            error=None if outcome.error is None else str(outcome.error),
+            warnings=outcome.warnings,
+            logs=outcome.logs,
+        )
+
+    async def replay(self, decoder_id: int, since: datetime | None, until: datetime | None) -> int:
+        """Decode again what this decoder failed on; return how many messages that is."""
+        self._pool.release(decoder_id)
+        replay = self._find(paths.REPLAY)
+        count: int = await replay.ask(ReplayFailed(decoder_id, since, until))
+        return count
+
+    # -- configuration -----------------------------------------------------------------------
+
+    async def configuration_changed(self, *, what: str, entity_id: int) -> None:
+        """Make a committed change effective; to be awaited before the change is answered."""
+        self.intake.forget()
+        device_id = DeviceId(entity_id) if what == "iot_device" else None
+        self._find(paths.ROUTER).tell(ConfigurationChanged(device_id))
+        if what in _TARGETS_BELONG_TO:
+            await self._roster.reconcile(
+                await self._stores.target_settings.ids(),
+                changed=TargetId(entity_id) if what == "data_target" else None,
+            )
+
+    # -- operation ---------------------------------------------------------------------------
+
+    def actor_tree(self) -> dict[str, Any]:
+        return self.system.tree().to_json()
+
+    def actor(self, path: str) -> dict[str, Any] | None:
+        """Return one actor and its children, or None if there is none at that path."""
+        try:
+            return self.system.info(path).to_json()
+        except NotFound:
+            return None
+
+    async def restart_actor(self, path: str) -> None:
+        """Replace the actor by a new instance. Raises NotFound."""
+        await self.system.restart(path)
+
+    def health(self) -> tuple[bool, str | None, str]:
+        """Return whether all is well, else the path that is the cause and the reason."""
+        health = self.system.health()
+        return health.ok, None if health.worst is None else health.worst.path, health.reason
+
+    def readiness(self) -> list[Readiness]:
+        """Return what must be in order before the hub takes traffic."""
+        storage = self._stores.database.health()
+        return [
+            Readiness("hub", self._ready, "started" if self._ready else "starting or stopping"),
+            Readiness("storage", storage.is_ok, storage.reason or "commits reach the disk"),
+        ]
+
+    async def ledger(self, organization_ids: Sequence[int] | None) -> list[dict[str, Any]]:
+        """Return what became of every message, for each organization, from one snapshot."""
+        balances = await self._stores.ledger.balance(organization_ids)
+        return [balance.to_json() for balance in balances]
+
+    def metrics(self) -> Iterable[Metric]:
+        """Return what Prometheus shall know of the actors, read at this moment."""
+        return hub_metrics(self.system, self._stores.journal, self._pool)
+
+    def _find(self, path: str) -> ActorRef[Any]:
+        ref = self.system.find(path)
+        if ref is None:
+            raise NotFound(f"There is no actor {path}.")
+        return ref

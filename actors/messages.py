@@ -1,0 +1,188 @@
+"""What the hub's actors say to each other.
+
+Facts are named in the past (`UplinksJournaled`), commands in the imperative (`DispatchUplink`).
+All are immutable: who receives one may keep it, and nobody may change it. A message never carries
+an actor, only an `ActorRef` or, for devices, the device's id.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from protocols.decoders import DecodeOutcome, DecodeRequest
+from protocols.messages import DeviceId, TargetId, Uplink
+from storage.deferred import DeferredMessage
+from storage.device_state import DeviceStateRow
+from storage.journal import JournalEntry
+from storage.outbox import OutboxItem
+from storage.plans import DevicePlan
+
+# -- journal to router ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class UplinksJournaled:
+    """These entries are on disk, in position order; told once per commit."""
+
+    entries: list[JournalEntry]
+
+
+# -- router to device -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchUplink:
+    """Decode this message and pass its result to the writer, in the order of arrival.
+
+    `state` comes with the message that activates the device's actor and is None afterwards.
+    """
+
+    entry: JournalEntry
+    plan: DevicePlan
+    state: DeviceStateRow | None
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeUplinks:
+    """Forget what you hold: these are all the messages of this device that wait for a result."""
+
+    entries: list[JournalEntry]
+    plan: DevicePlan
+    state: DeviceStateRow
+
+
+@dataclass(frozen=True, slots=True)
+class DeferUplinks:
+    """The message at `position` has waited too long: defer it and all that stand behind it."""
+
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeDeferred:
+    """The database may hold deferred messages of this device that can be decoded now."""
+
+    plan: DevicePlan
+    state: DeviceStateRow | None
+
+
+# -- device to others -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceCrashed:
+    """A device's actor was replaced; `position` is the message it handled, if it handled one."""
+
+    device_id: DeviceId
+    position: int | None
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeUplink:
+    """Run one decoder; `on_done` is called on the loop exactly once and must only tell."""
+
+    request: DecodeRequest
+    on_done: Callable[[DecodeOutcome], None]
+
+
+@dataclass(frozen=True, slots=True)
+class UplinkDecoded:
+    """The outcome of job number `job` of the slot `token`."""
+
+    token: int
+    job: int
+    outcome: DecodeOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class FetchDeferred:
+    """Ask for the oldest deferred messages of a device; answered with `DeferredFetched`."""
+
+    device_id: DeviceId
+
+
+@dataclass(frozen=True, slots=True)
+class DeferredFetched:
+    messages: list[DeferredMessage]
+
+
+# -- router, writer ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class UplinksAdmitted:
+    """The writer's watermark may pass these positions once each of them is settled."""
+
+    positions: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class UplinksSettled:
+    """The results of these positions are on disk: their credits return to the router."""
+
+    positions: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class SetAsideUplink:
+    """This message crashed its actor twice: keep it raw, with the reason, and go on."""
+
+    position: int
+    uplink: Uplink
+    error: str
+
+
+# -- writer to target -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveriesCreated:
+    """These deliveries of one target are in the outbox."""
+
+    items: list[OutboxItem]
+
+
+# -- configuration and operation --------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigurationChanged:
+    """Somebody changed what plans are made of; `device_id` when it concerns one device only."""
+
+    device_id: DeviceId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TargetChanged:
+    """A data target was created, changed or deleted."""
+
+    target_id: TargetId
+
+
+@dataclass(frozen=True, slots=True)
+class DriveDeferred:
+    """Let this device go on with what it has deferred."""
+
+    device_id: DeviceId
+
+
+@dataclass(frozen=True, slots=True)
+class DrainUplinks:
+    """Admit nothing more, and call `on_drained` on the loop when nothing admitted is left."""
+
+    on_drained: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayFailed:
+    """Decode again what this decoder failed on; the answer is the number of messages queued."""
+
+    decoder_id: int
+    since: datetime | None
+    until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A timer of the actor's own went off."""

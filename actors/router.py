@@ -1,0 +1,265 @@
+"""RouterActor: takes messages from the journal, in order, to the actors of their devices.
+
+It holds what it has admitted until the writer has settled it (`AdmissionWindow`), so that a crash of
+any actor between journal and database loses nothing: what was lost is dispatched again. Plans and
+states of devices are read in bulk, all that a batch needs at once.
+
+Messages of a device whose plan is being read wait in `_waiting`; every other device goes on.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import structlog
+
+from actors import events, paths
+from actors.admission import AdmissionWindow
+from actors.messages import (
+    ConfigurationChanged,
+    DeferUplinks,
+    DeviceCrashed,
+    DispatchUplink,
+    DrainUplinks,
+    DriveDeferred,
+    ResumeDeferred,
+    ResumeUplinks,
+    SetAsideUplink,
+    Tick,
+    UplinksAdmitted,
+    UplinksJournaled,
+    UplinksSettled,
+)
+from actors.plan_book import PlanBook
+from actors.runtime import Actor, ActorRef, Directory, Restarted
+from protocols.messages import DeviceId
+from storage.device_state import DeviceStates
+from storage.journal import Journal, JournalEntry
+
+WINDOW = 4_096
+# Two process crashes at the same cursor: one of the next messages may be the reason, so that they
+# are taken one by one until the cursor has moved.
+_CAUTIOUS_AFTER_CRASHES = 2
+_SET_ASIDE_AFTER_CRASHES = 2
+_SWEEP_S = 0.025
+
+log = structlog.get_logger(__name__)
+
+
+class RouterActor(Actor):
+    """One for each process that decodes. Its mailbox is bounded by the window and the journal."""
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        plans: PlanBook,
+        states: DeviceStates,
+        devices: Directory[DeviceId],
+        writer: ActorRef[Any],
+        process_crashes: int = 0,
+        window: int = WINDOW,
+    ) -> None:
+        """`process_crashes` is how often the process has crashed at the cursor it starts from."""
+        super().__init__()
+        self._journal = journal
+        self._plans = plans
+        self._states = states
+        self._devices = devices
+        self._writer = writer
+        self._is_cautious = process_crashes >= _CAUTIOUS_AFTER_CRASHES
+        self._window_size = window
+        self._window = AdmissionWindow(
+            window=1 if self._is_cautious else window, monotonic=self.clock.monotonic
+        )
+        self._fresh: list[JournalEntry] = []
+        self._reading = False
+        self._waiting: dict[DeviceId, list[JournalEntry]] = {}
+        self._resuming: set[DeviceId] = set()
+        self._driving: set[DeviceId] = set()
+        self._set_aside: set[int] = set()
+        self._sweeping = False
+        self._drain: DrainUplinks | None = None
+
+    async def on_start(self) -> None:
+        """Go on behind the cursor: what was admitted before and not settled is admitted again."""
+        for path in (paths.WRITER, paths.DECODERS):
+            if (ref := self.system.find(path)) is not None:
+                self.watch(ref)
+        self._window.last_position = await self._journal.cursor()
+        self._start_reading(resuming=True)
+
+    def on_receive(self, message: Any) -> None:
+        match message:
+            case UplinksJournaled():
+                self._take(message.entries)
+            case UplinksSettled():
+                self._settle(message.positions)
+            case Tick():
+                self._sweep()
+            case ConfigurationChanged():
+                self._plans.forget(message.device_id)
+            case DriveDeferred():
+                self._driving.add(message.device_id)
+                self._wait_for([message.device_id])
+            case DeviceCrashed():
+                self._recover(message)
+            case Restarted():
+                self._dispatch_again(message.path)
+            case DrainUplinks():
+                self._drain = message
+                self._answer_drain()
+            case _:
+                raise TypeError(f"RouterActor does not know {type(message).__name__}")
+
+    # -- in: journal -------------------------------------------------------------------------
+
+    def _take(self, entries: list[JournalEntry]) -> None:
+        if self._reading:
+            self._fresh.extend(entries[: max(0, self._window_size - len(self._fresh)) + 1])
+        elif not self._window.behind and self._drain is None:
+            self._admit(entries)
+
+    def _admit(self, entries: list[JournalEntry], *, resuming: bool = False) -> None:
+        admitted = self._window.admit(entries)
+        if not admitted:
+            return
+        self._writer.tell(UplinksAdmitted([entry.position for entry in admitted]))
+        if not self._sweeping:
+            self._sweeping = True
+            self.schedule(_SWEEP_S, Tick())
+        if resuming:
+            device_ids = {entry.uplink.device_id for entry in admitted}
+            self._resuming |= device_ids
+            self._wait_for(device_ids)
+        else:
+            self._route(admitted)
+
+    def _start_reading(self, *, resuming: bool = False) -> None:
+        if not self._reading and self._drain is None:
+            self._reading = True
+            self.create_task(self._read(resuming=resuming))
+
+    async def _read(self, *, resuming: bool) -> None:
+        """Admit from the journal what the window had no room for, then what came meanwhile."""
+        limit = self._window.room
+        entries = await self._journal.unsettled_after(self._window.last_position, limit)
+        fresh, self._fresh = self._fresh, []
+        self._reading = False
+        self._window.behind = False
+        self._admit(entries, resuming=resuming)
+        if len(entries) >= limit or len(fresh) > self._window_size:
+            self._window.behind = True
+        else:
+            self._admit(fresh)
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        if (self._window.behind and self._window.room >= max(1, self._window_size // 2)) or (
+            self._window.behind and self._is_cautious and self._window.room
+        ):
+            self._start_reading()
+
+    # -- on: devices -------------------------------------------------------------------------
+
+    def _route(self, entries: list[JournalEntry]) -> None:
+        missing: list[DeviceId] = []
+        for entry in entries:
+            device_id = entry.uplink.device_id
+            waiting = self._waiting.get(device_id)
+            if waiting is not None:
+                waiting.append(entry)
+                continue
+            plan = self._plans.get(device_id)
+            if plan is not None and self._devices.is_active(device_id):
+                self._devices.tell(device_id, DispatchUplink(entry, plan, None))
+            else:
+                self._waiting[device_id] = [entry]
+                missing.append(device_id)
+        if missing:
+            self.create_task(self._load(missing))
+
+    def _wait_for(self, device_ids: Iterable[DeviceId]) -> None:
+        missing = [device_id for device_id in device_ids if device_id not in self._waiting]
+        for device_id in missing:
+            self._waiting[device_id] = []
+        if missing:
+            self.create_task(self._load(missing))
+
+    async def _load(self, device_ids: list[DeviceId]) -> None:
+        """Read plans and states of these devices, then pass on what has waited for them."""
+        plans = await self._plans.load(device_ids)
+        states = await self._states.load(device_ids)
+        for device_id in device_ids:
+            entries = self._waiting.pop(device_id)
+            plan, state = plans[device_id], states[device_id]
+            resumed = device_id in self._resuming
+            if resumed:
+                self._resuming.discard(device_id)
+                entries = self._outstanding_of(device_id)
+                self._devices.tell(device_id, ResumeUplinks(entries, plan, state))
+            else:
+                for entry in entries:
+                    row = None if self._devices.is_active(device_id) else state
+                    self._devices.tell(device_id, DispatchUplink(entry, plan, row))
+            if device_id in self._driving:
+                self._driving.discard(device_id)
+                row = None if self._devices.is_active(device_id) else state
+                self._devices.tell(device_id, ResumeDeferred(plan, row))
+
+    def _outstanding_of(self, device_id: DeviceId) -> list[JournalEntry]:
+        return [
+            entry
+            for entry in self._window.of_device(device_id)
+            if entry.position not in self._set_aside
+        ]
+
+    def _sweep(self) -> None:
+        for entry in self._window.late():
+            device_id = entry.uplink.device_id
+            if self._devices.is_active(device_id):
+                self._devices.tell(device_id, DeferUplinks(entry.position))
+        self._sweeping = len(self._window) > 0
+        if self._sweeping:
+            self.schedule(_SWEEP_S, Tick())
+
+    # -- out: writer -------------------------------------------------------------------------
+
+    def _settle(self, positions: list[int]) -> None:
+        self._window.settle(positions)
+        self._set_aside.difference_update(positions)
+        if self._is_cautious:
+            self._is_cautious = False
+            self._window.widen(self._window_size)
+        self._catch_up()
+        self._answer_drain()
+
+    def _answer_drain(self) -> None:
+        if self._drain is not None and not len(self._window):
+            self._drain.on_drained()
+
+    # -- after crashes -----------------------------------------------------------------------
+
+    def _recover(self, message: DeviceCrashed) -> None:
+        position = message.position
+        if position is not None and self._window.count_crash(position) >= _SET_ASIDE_AFTER_CRASHES:
+            entry = self._window.entry(position)
+            if entry is not None and position not in self._set_aside:
+                log.error(
+                    events.UPLINK_SET_ASIDE,
+                    message_id=entry.uplink.message_id,
+                    device_id=message.device_id,
+                    reason=message.error,
+                )
+                self._set_aside.add(position)
+                self._writer.tell(SetAsideUplink(position, entry.uplink, message.error))
+        self._resuming.add(message.device_id)
+        self._wait_for([message.device_id])
+
+    def _dispatch_again(self, path: str) -> None:
+        """The writer or the decoders lost what they held: let every device begin again."""
+        entries = self._window.entries()
+        log.warning(events.UPLINKS_DISPATCH_AGAIN, actor=path, count=len(entries))
+        self._writer.tell(UplinksAdmitted([entry.position for entry in entries]))
+        device_ids = {entry.uplink.device_id for entry in entries}
+        self._resuming |= device_ids
+        self._wait_for(device_ids)

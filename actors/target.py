@@ -1,0 +1,265 @@
+"""TargetActor: sends what the outbox holds for one data target, in order, until it has arrived.
+
+Theory of operation. The outbox on disk is the truth; `Lanes` is a cache of it. New deliveries come
+straight from the writer while the cache keeps up. When it is full the actor is *behind*: it ignores
+what the writer tells and reads the outbox again as soon as there is room. While a read is under way
+what the writer tells is collected beside it (`_fresh`) and added after what was read, so that
+neither a delivery nor the order of a device's deliveries is lost between the two.
+
+A failed attempt is written with the time of the next one; a restart therefore neither repeats the
+waiting nor skips it. Outcomes are written in batches: whatever has come to an end while the last
+batch was being committed. A process killed between an answer and its commit sends that delivery
+once more, under the same id.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+
+import structlog
+
+from actors import events
+from actors.lanes import Lanes
+from actors.messages import DeliveriesCreated, Tick
+from actors.runtime import Actor, Timer
+from protocols.errors import (
+    ConnectionLost,
+    DeliveryError,
+    DeliveryRefused,
+    DeliveryRetryable,
+    InvalidInput,
+    NotFound,
+)
+from protocols.messages import DeliveryId, TargetId
+from protocols.targets import Delivered, Push, Target
+from protocols.targets.schedule import next_delay_s
+from storage.outbox import DeliveryOutcome, DeliveryState, Outbox, OutboxItem
+
+CAPACITY = 1_000
+# Enough to keep a receiver busy over its round trip; more only fills its queue.
+MAX_IN_FLIGHT = 16
+_STOP_PATIENCE_S = 3.0
+
+log = structlog.get_logger(__name__)
+
+
+class TargetActor(Actor):
+    """One data target. A target that cannot be opened keeps its deliveries and says why."""
+
+    def __init__(
+        self,
+        target_id: TargetId,
+        *,
+        outbox: Outbox,
+        open_target: Callable[[TargetId], Awaitable[Target]],
+        capacity: int = CAPACITY,
+        max_in_flight: int = MAX_IN_FLIGHT,
+    ) -> None:
+        """`open_target` makes the target ready, see `Target.from_settings` and `Target.open`."""
+        super().__init__()
+        self._target_id = target_id
+        self._outbox = outbox
+        self._open_target = open_target
+        self._max_in_flight = max_in_flight
+        self._capacity = capacity
+        self._lanes = Lanes(capacity=capacity)
+        self._target: Target | None = None
+        self._behind = True
+        self._reading = False
+        self._fresh: list[OutboxItem] = []
+        self._senders: set[asyncio.Task[None]] = set()
+        self._outcomes: list[DeliveryOutcome] = []
+        self._unrecorded: set[DeliveryId] = set()
+        self._recording = False
+        self._due_timer: Timer | None = None
+        self._due_s = 0.0
+        self._stopping = False
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._senders)
+
+    async def on_start(self) -> None:
+        try:
+            self._target = await self._open_target(self._target_id)
+        except (InvalidInput, NotFound, DeliveryRefused) as error:
+            log.warning(events.TARGET_MISCONFIGURE, target_id=self._target_id, reason=str(error))
+            return
+        except DeliveryRetryable as error:
+            raise ConnectionLost(str(error)) from error
+        self._lanes.keep_blocked(await self._outbox.blocked_lanes(self._target_id))
+        self._pump()
+
+    def on_receive(self, message: Any) -> None:
+        match message:
+            case DeliveriesCreated():
+                self._add(message.items)
+            case Tick():
+                self._due_timer = None
+                self._behind = True
+            case _:
+                raise TypeError(f"TargetActor does not know {type(message).__name__}")
+        self._pump()
+
+    async def on_stop(self) -> None:
+        """Let what is in flight come to its end for a while, and write the outcomes."""
+        self._stopping = True
+        if self._senders:
+            await asyncio.wait(self._senders, timeout=_STOP_PATIENCE_S)
+        await self._record()
+        await self._close()
+
+    async def on_restart(self, error: Exception | None) -> None:
+        self._stopping = True
+        await self._close()
+
+    async def _close(self) -> None:
+        target, self._target = self._target, None
+        if target is not None:
+            await target.close()
+
+    def _add(self, items: list[OutboxItem]) -> None:
+        if self._reading:
+            self._fresh.extend(items[: self._capacity - len(self._fresh) + 1])
+        elif not self._behind and not self._lanes.add(items):
+            self._behind = True
+
+    def _pump(self) -> None:
+        if self._target is None or self._stopping:
+            return
+        if self._behind and not self._reading and self._lanes.room >= self._capacity // 4:
+            self._reading = True
+            self.create_task(self._read())
+        batch_size = self._target.batch_size
+        while self._lanes.has_ready and len(self._senders) < self._max_in_flight:
+            sender = self.create_task(self._send(self._target, batch_size))
+            self._senders.add(sender)
+            sender.add_done_callback(self._senders.discard)
+            if len(self._senders) * batch_size >= len(self._lanes):
+                return
+
+    async def _read(self) -> None:
+        """Fill the cache from the outbox; a target whose cache covers the outbox is not behind."""
+        now = self.clock.now()
+        limit = self._lanes.room
+        self._lanes.unblock(now)
+        excluding = self._lanes.known | self._unrecorded
+        try:
+            items = await self._outbox.waiting(
+                self._target_id, now=now, limit=limit, excluding=excluding
+            )
+            due_at = await self._outbox.next_due_at(self._target_id)
+        finally:
+            fresh, self._fresh = self._fresh, []
+            self._reading = False
+        self._behind = len(items) >= limit or len(fresh) > self._capacity
+        self._lanes.add(items)
+        if not self._behind and not self._lanes.add(fresh):
+            self._behind = True
+        if due_at is not None:
+            self._wake_in((due_at - now).total_seconds())
+        self._pump()
+
+    def _wake_in(self, delay_s: float) -> None:
+        """Read the outbox again in so many seconds, or before if that is planned already."""
+        due_s = self.clock.monotonic() + max(0.0, delay_s)
+        if self._due_timer is not None:
+            if self._due_s <= due_s:
+                return
+            self._due_timer.cancel()
+        self._due_s = due_s
+        self._due_timer = self.schedule(max(0.0, delay_s), Tick())
+
+    async def _send(self, target: Target, batch_size: int) -> None:
+        while not self._stopping:
+            items: list[OutboxItem] = []
+            while len(items) < batch_size and (item := self._lanes.take()) is not None:
+                items.append(item)
+            if not items:
+                return
+            started_s = self.clock.monotonic()
+            answers = await target.deliver([_push(item) for item in items])
+            duration_s = self.clock.monotonic() - started_s
+            for item, answer in zip(items, answers, strict=True):
+                self._finish(item, answer, duration_s)
+            self._pump()
+
+    def _finish(
+        self, item: OutboxItem, answer: Delivered | DeliveryError, duration_s: float
+    ) -> None:
+        outcome = self._judge(item, answer, duration_s)
+        if outcome.next_at is None:
+            self._lanes.done(item)
+        else:
+            self._lanes.block(item, outcome.next_at)
+            self._wake_in((outcome.next_at - outcome.at).total_seconds())
+        self._outcomes.append(outcome)
+        self._unrecorded.add(item.delivery_id)
+        if not self._recording:
+            self._recording = True
+            self.create_task(self._record())
+
+    def _judge(
+        self, item: OutboxItem, answer: Delivered | DeliveryError, duration_s: float
+    ) -> DeliveryOutcome:
+        now = self.clock.now()
+        state, next_at = DeliveryState.DELIVERED, None
+        error = None if isinstance(answer, Delivered) else answer
+        if error is not None:
+            delay_s = None
+            if not isinstance(error, DeliveryRefused):
+                delay_s = next_delay_s(
+                    attempts=item.attempts + 1,
+                    now=now,
+                    expires_at=item.expires_at,
+                    retry_after_s=error.retry_after_s,
+                )
+            if delay_s is not None:
+                state, next_at = DeliveryState.RETRYING, now + timedelta(seconds=delay_s)
+            else:
+                expired = not isinstance(error, DeliveryRefused) and now >= item.expires_at
+                state = DeliveryState.EXPIRED if expired else DeliveryState.DEAD
+        return DeliveryOutcome(
+            delivery_id=item.delivery_id,
+            target_id=item.target_id,
+            device_id=item.device_id,
+            organization_id=item.organization_id,
+            attempt=item.attempts + 1,
+            was_retrying=item.attempts > 0,
+            state=state,
+            at=now,
+            next_at=next_at,
+            status_code=answer.status_code,
+            error_code=None if error is None else error.code,
+            error=None if error is None else str(error),
+            duration_s=duration_s,
+            response_excerpt=None if error is None else error.response_excerpt,
+        )
+
+    async def _record(self) -> None:
+        """Write outcomes until none is left; each batch is what came while the last one was written."""
+        try:
+            while self._outcomes:
+                batch, self._outcomes = self._outcomes, []
+                try:
+                    await self._outbox.record(batch)
+                except BaseException:
+                    self._outcomes = batch + self._outcomes
+                    raise
+                self._unrecorded.difference_update(outcome.delivery_id for outcome in batch)
+        finally:
+            self._recording = False
+
+
+def _push(item: OutboxItem) -> Push:
+    return Push(
+        delivery_id=item.delivery_id,
+        message_id=item.message_id,
+        device_id=item.device_id,
+        attempt=item.attempts + 1,
+        created_at=item.created_at,
+        body=item.body,
+        content_type="application/json",
+        is_replay=item.generation > 0,
+    )

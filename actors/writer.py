@@ -1,0 +1,163 @@
+"""WriterActor: writes the results of messages, and with them the cursor, in one transaction.
+
+While one transaction is being committed the next batch collects: the batch is as large as the disk
+is slow, and no timer is needed. A result for a position that is already written, or already on its
+way, is dropped: after a crash of some actor the router dispatches again, and the first result wins.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from actors import events, paths
+from actors.messages import (
+    SetAsideUplink,
+    UplinksAdmitted,
+    UplinksSettled,
+)
+from actors.runtime import Actor
+from actors.watermark import Watermark
+from protocols.errors import StorageUnavailable
+from protocols.messages import MessageId
+from storage.journal import Journal
+from storage.results import JobResult, JobState, MessageResult, ResultStore
+
+_BATCH_LIMIT = 1_000
+_RETRY_S = (0.1, 0.5, 1.0, 2.0, 5.0)
+
+log = structlog.get_logger(__name__)
+
+
+class WriterActor(Actor):
+    """One for each process that decodes; its mailbox is bounded by the router's credits."""
+
+    def __init__(
+        self,
+        *,
+        results: ResultStore,
+        journal: Journal,
+        on_committed: Callable[[list[MessageResult]], None],
+        on_started: Callable[[], None],
+    ) -> None:
+        """`on_committed` is called on the loop with what is on disk, `on_started` when the outbox
+        may hold what nobody was told of; both must only tell."""
+        super().__init__()
+        self._results = results
+        self._journal = journal
+        self._on_committed = on_committed
+        self._on_started = on_started
+        self._watermark: Watermark | None = None
+        self._batch: list[MessageResult] = []
+        self._live: dict[MessageId, int] = {}
+        self._writing: set[int] = set()
+        self._committing: asyncio.Task[None] | None = None
+
+    async def on_start(self) -> None:
+        self._watermark = Watermark(await self._journal.cursor())
+        # An instance before this one may have committed results without having told anybody.
+        self._on_started()
+
+    def on_receive(self, message: Any) -> None:
+        match message:
+            case MessageResult():
+                self._take(message)
+            case UplinksAdmitted():
+                self._known.admit(message.positions)
+            case SetAsideUplink():
+                self._take(set_aside(message, self.clock.now()))
+            case _:
+                raise TypeError(f"WriterActor does not know {type(message).__name__}")
+        if self._batch and self._committing is None:
+            self._committing = self.create_task(self._commit_all())
+
+    async def on_stop(self) -> None:
+        """Write what has been told, so that the next start has less to do again."""
+        if self._committing is not None:
+            await asyncio.wait((self._committing,))
+        await self._commit_all()
+
+    @property
+    def _known(self) -> Watermark:
+        assert self._watermark is not None, "on_start runs before the first message"
+        return self._watermark
+
+    def _take(self, result: MessageResult) -> None:
+        position = result.position
+        if position is None:
+            self._merge(result)
+        elif self._known.is_open(position) and position not in self._writing:
+            self._writing.add(position)
+            self._live[result.uplink.message_id] = len(self._batch)
+            self._batch.append(result)
+
+    def _merge(self, result: MessageResult) -> None:
+        """A deferral that is still to be written becomes the result that it was waiting for."""
+        at = self._live.get(result.uplink.message_id) if not result.generation else None
+        if at is None:
+            self._batch.append(result)
+        else:
+            first = self._batch[at]
+            self._batch[at] = replace(
+                result, position=first.position, device_state=first.device_state
+            )
+
+    async def _commit_all(self) -> None:
+        try:
+            while self._batch:
+                batch, self._batch = self._batch, []
+                self._live.clear()
+                await self._commit(batch)
+        finally:
+            self._committing = None
+
+    async def _commit(self, batch: list[MessageResult]) -> None:
+        positions = [result.position for result in batch if result.position is not None]
+        report = await self._commit_patiently(batch, self._known.after(positions))
+        self._known.settle(positions)
+        self._writing.difference_update(positions)
+        if positions and (router := self.system.find(paths.ROUTER)) is not None:
+            router.tell(UplinksSettled(positions))
+        self._on_committed([r for r in batch if r.uplink.message_id not in report])
+
+    async def _commit_patiently(self, batch: list[MessageResult], cursor: int) -> set[MessageId]:
+        """Commit, however long the storage takes to come back; return what was set aside."""
+        attempt = 0
+        while True:
+            try:
+                report = await self._results.commit(batch, cursor=cursor)
+            except StorageUnavailable as error:
+                if not attempt:
+                    log.error(events.RESULTS_WAIT, reason=str(error), count=len(batch))
+                await asyncio.sleep(_RETRY_S[min(attempt, len(_RETRY_S) - 1)])
+                attempt += 1
+            else:
+                if attempt:
+                    log.info(events.RESULTS_RESUME, attempts=attempt)
+                return {MessageId(aside) for aside in report.set_aside}
+
+
+def set_aside(message: SetAsideUplink, now: datetime) -> MessageResult:
+    """Return the result of a message that crashed its actor: kept raw, with the reason."""
+    job = JobResult(
+        decoder_id=None,
+        state=JobState.SET_ASIDE,
+        decoder_version=None,
+        body=None,
+        warnings=(),
+        error_code="poison",
+        error=message.error,
+        settled_at=now,
+    )
+    return MessageResult(
+        uplink=message.uplink,
+        position=message.position,
+        order=message.position,
+        jobs=(job,),
+        deliveries=(),
+        device_state=None,
+        generation=0,
+    )

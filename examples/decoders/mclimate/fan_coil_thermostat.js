@@ -1,0 +1,27 @@
+// MClimate Fan Coil Thermostat.
+//
+// Format: docs.mclimate.eu, "Device communication protocol", keep-alive. Numbers of several bytes
+// have the most significant first.
+
+function decodeUplink(input) {
+  const b = input.bytes;
+  if (b.length < 11 || b[0] !== 0x01) {
+    return { errors: ["not a keep-alive of this device"] };
+  }
+  return {
+    data: {
+      sensorTemperature: (((b[1] << 8) | b[2]) - 400) / 10,
+      relativeHumidity: round((b[3] * 100) / 256, 2),
+      targetTemperature: ((b[4] << 8) | b[5]) / 10,
+      operationalMode: b[6],
+      displayedFanSpeed: b[7],
+      actualFanSpeed: b[8],
+      valveStatus: b[9],
+      deviceStatus: b[10],
+    },
+  };
+}
+
+function round(value, decimals) {
+  return Number(value.toFixed(decimals));
+}

@@ -1,0 +1,228 @@
+"""Settings of targets that are reached over HTTP: reading them, and saying what is wrong with them.
+
+The names are those that clients of `/api/v1` already send (`url`, `timeout` in milliseconds,
+`authorizationHeader`), and further ones in the same manner.
+"""
+
+import base64
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from urllib.parse import quote, quote_plus
+
+from yarl import URL
+
+from protocols.errors import InvalidInput
+
+DEFAULT_TIMEOUT_MS = 30_000
+MAX_TIMEOUT_MS = 300_000
+MAX_URL_LENGTH = 1024
+
+# RFC 9110, section 5.6.2.
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
+# RFC 9110, section 5.5, without what lies beyond ASCII: no two receivers agree on that.
+_HEADER_VALUE = re.compile(r"[!-~](?:[ \t!-~]*[!-~])?")
+_CONTROL = re.compile(r"[\x00-\x20\x7f]")
+# Headers that the hub or the protocol sets; a secret in one of them would break the push.
+_RESERVED_HEADERS = frozenset(
+    {
+        "accept",
+        "accept-encoding",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "keep-alive",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "user-agent",
+    }
+)
+_RESERVED_PREFIXES = ("webhook-", "tingbro-", "proxy-")
+
+
+class AuthorizationType(StrEnum):
+    """How the hub proves to a receiver that it is the hub."""
+
+    NO_AUTHORIZATION = "NO_AUTHORIZATION"
+    HEADER_BASED_AUTHORIZATION = "HEADER_BASED_AUTHORIZATION"
+    HTTP_BASIC_AUTHORIZATION = "HTTP_BASIC_AUTHORIZATION"
+    SECRET_HEADER = "SECRET_HEADER"
+    SECRET_URL_PARAMETER = "SECRET_URL_PARAMETER"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpTargetSettings:
+    """Where and how to send, ready to be sent: nothing here needs quoting or encoding again."""
+
+    url: URL = field(repr=False)
+    timeout_s: float
+    authorization_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    """Every spelling of a secret that a receiver could echo, the longest first."""
+
+
+def parse_http_settings(settings: Mapping[str, object]) -> HttpTargetSettings:
+    """Read `settings`.
+
+    Without an `authorizationType` an `authorizationHeader` that is not empty is used, as existing
+    clients expect.
+
+    Raises:
+        InvalidInput: one sentence for each setting that cannot be used.
+    """
+    reader = _Reader(settings)
+    url = reader.url()
+    timeout_ms = reader.timeout_ms()
+    headers: dict[str, str] = {}
+    secrets: list[str] = []
+    match reader.authorization_type():
+        case AuthorizationType.HEADER_BASED_AUTHORIZATION:
+            headers["Authorization"] = reader.header_value("authorizationHeader")
+            secrets += [headers["Authorization"], headers["Authorization"].rpartition(" ")[2]]
+        case AuthorizationType.HTTP_BASIC_AUTHORIZATION:
+            credentials, password = reader.basic_credentials()
+            headers["Authorization"] = f"Basic {credentials}"
+            secrets += [credentials, password]
+        case AuthorizationType.SECRET_HEADER:
+            name, value = reader.header_name(), reader.header_value("secretHeaderValue")
+            headers[name] = value
+            secrets.append(value)
+        case AuthorizationType.SECRET_URL_PARAMETER:
+            name, value = reader.text("secretParameterName"), reader.text("secretParameterValue")
+            url = reader.with_parameter(url, name, value)
+            secrets += [
+                value,
+                quote(value, safe=""),
+                quote_plus(value),
+                *url.raw_query_string.split("=")[-1:],
+            ]
+        case AuthorizationType.NO_AUTHORIZATION | None:
+            pass
+    reader.raise_for_problems()
+    return HttpTargetSettings(
+        url=url,
+        timeout_s=timeout_ms / 1000,
+        authorization_headers=headers,
+        secrets=tuple(sorted({secret for secret in secrets if secret}, key=len, reverse=True)),
+    )
+
+
+class _Reader:
+    """Reads one setting at a time and remembers what was wrong; a wrong one reads as a stand-in."""
+
+    def __init__(self, settings: Mapping[str, object]) -> None:
+        self._settings = settings
+        self._problems: list[str] = []
+
+    def raise_for_problems(self) -> None:
+        if self._problems:
+            raise InvalidInput(" ".join(self._problems))
+
+    def url(self) -> URL:
+        text = self.text("url")
+        if not text:
+            return URL()
+        if len(text) > MAX_URL_LENGTH:
+            return self._no_url(f"`url` may be at most {MAX_URL_LENGTH} characters long.")
+        if _CONTROL.search(text):
+            return self._no_url("`url` must not contain blanks or control characters.")
+        try:
+            url = URL(text)
+            has_host = bool(url.raw_host) and url.port != 0
+        except ValueError:
+            return self._no_url("`url` is not a valid address.")
+        if url.scheme not in ("http", "https") or not has_host:
+            return self._no_url("`url` must begin with https:// or http:// and name a host.")
+        if url.user is not None or url.password is not None:
+            return self._no_url(
+                "`url` must not hold a user or password: use `authorizationType` "
+                "HTTP_BASIC_AUTHORIZATION with `username` and `password`."
+            )
+        return url.with_fragment(None)
+
+    def _no_url(self, problem: str) -> URL:
+        self._problems.append(problem)
+        return URL()
+
+    def timeout_ms(self) -> int:
+        value = self._settings.get("timeout")
+        if value is None:
+            return DEFAULT_TIMEOUT_MS
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int)
+            or not 1 <= value <= MAX_TIMEOUT_MS
+        ):
+            self._problems.append(
+                f"`timeout` must be a whole number of milliseconds from 1 to {MAX_TIMEOUT_MS}."
+            )
+            return DEFAULT_TIMEOUT_MS
+        return value
+
+    def authorization_type(self) -> AuthorizationType | None:
+        value = self._settings.get("authorizationType")
+        if value is None or value == "":
+            if self._settings.get("authorizationHeader"):
+                return AuthorizationType.HEADER_BASED_AUTHORIZATION
+            return AuthorizationType.NO_AUTHORIZATION
+        if isinstance(value, str) and value in list(AuthorizationType):
+            return AuthorizationType(value)
+        self._problems.append(f"`authorizationType` must be one of {', '.join(AuthorizationType)}.")
+        return None
+
+    def text(self, name: str) -> str:
+        value = self._settings.get(name)
+        if not isinstance(value, str) or not value:
+            self._problems.append(f"`{name}` is needed and must be a text.")
+            return ""
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            self._problems.append(f"`{name}` must not contain lone surrogates.")
+            return ""
+        return value
+
+    def header_value(self, name: str) -> str:
+        value = self.text(name)
+        if value and not _HEADER_VALUE.fullmatch(value):
+            self._problems.append(
+                f"`{name}` must consist of printable ASCII characters and not begin or end in blanks."
+            )
+            return ""
+        return value
+
+    def header_name(self) -> str:
+        name = self.text("secretHeaderName")
+        lowered = name.lower()
+        if name and not _HEADER_NAME.fullmatch(name):
+            self._problems.append("`secretHeaderName` must be a valid HTTP header name.")
+        elif lowered in _RESERVED_HEADERS or lowered.startswith(_RESERVED_PREFIXES):
+            self._problems.append(
+                "`secretHeaderName` must not be a header that the hub sets itself."
+            )
+        return name
+
+    def basic_credentials(self) -> tuple[str, str]:
+        username, password = self.text("username"), self.text("password")
+        # RFC 7617, section 2: a user-id containing a colon is invalid.
+        if ":" in username or _has_control(username):
+            self._problems.append("`username` must not contain a colon or control characters.")
+        if _has_control(password):
+            self._problems.append("`password` must not contain control characters.")
+        return base64.b64encode(f"{username}:{password}".encode()).decode(), password
+
+    def with_parameter(self, url: URL, name: str, value: str) -> URL:
+        if name and name in url.query:
+            self._problems.append("`secretParameterName` already stands in `url`.")
+        return url.extend_query({name: value})
+
+
+def _has_control(text: str) -> bool:
+    return any(character < " " or character == "\x7f" for character in text)

@@ -1,0 +1,50 @@
+"""What the conformance suite needs to know of each kind of target: one harness per kind.
+
+A harness module has the file name of its target's module and defines `harness`, a function that
+returns an async context manager over a `TargetHarness`.
+"""
+
+import importlib
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+
+from protocols.targets import Target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceivedPush:
+    delivery_id: str
+    message_id: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetHarness:
+    """A running receiver of one kind, and how to make it misbehave."""
+
+    settings: Mapping[str, object]
+    """Reach the receiver, hold a secret, and allow it half a second at most."""
+
+    secret: str
+    received: Callable[[], list[ReceivedPush]]
+    """Everything that arrived, repeats included, in order."""
+
+    wait_for: Callable[[int], Awaitable[None]]
+    """Returns when so many have arrived in all."""
+
+    faults: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
+    """Each makes the receiver fail every delivery until `heal`."""
+
+    heal: Callable[[], Awaitable[None]]
+
+
+HarnessFactory = Callable[[], AbstractAsyncContextManager[TargetHarness]]
+
+
+def harness_of(target: type[Target]) -> HarnessFactory:
+    """Return the factory for `target`; a kind that brings no harness fails its tests here."""
+    name = target.__module__.rpartition(".")[2]
+    module = importlib.import_module(f"{__name__}.{name}")
+    factory: HarnessFactory = module.harness
+    return factory

@@ -1,0 +1,178 @@
+"""What every kind of data target must do, run over every kind that is discovered."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from protocols.errors import DeliveryError, InvalidInput
+from protocols.identifiers import new_delivery_id, new_message_id
+from protocols.messages import DeviceId
+from protocols.targets import Delivered, Push, Target, TargetResources, discover
+from protocols.targets.http_session import http_session
+from tests.conformance.targets import ReceivedPush, TargetHarness, harness_of
+
+KINDS = sorted(discover().values(), key=lambda target: target.kind)
+# More than any target needs for a receiver that it allows half a second.
+PATIENCE_S = 10.0
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda children: (
+        st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=5), children, max_size=3)
+    ),
+    max_leaves=5,
+)
+
+
+@pytest.fixture(params=KINDS, ids=lambda target: target.kind)
+def kind(request: pytest.FixtureRequest) -> type[Target]:
+    found: type[Target] = request.param
+    return found
+
+
+@pytest.fixture
+async def harness(kind: type[Target]) -> AsyncIterator[TargetHarness]:
+    async with harness_of(kind)() as harness:
+        yield harness
+
+
+@pytest.fixture
+async def resources() -> AsyncIterator[TargetResources]:
+    async with http_session() as session:
+        yield TargetResources(http_session=session)
+
+
+@pytest.fixture
+async def target(
+    kind: type[Target], harness: TargetHarness, resources: TargetResources
+) -> AsyncIterator[Target]:
+    target = kind.from_settings(harness.settings, resources)
+    await target.open()
+    yield target
+    await target.close()
+
+
+def make_push(body: bytes = b'{"value": 1.50}') -> Push:
+    return Push(
+        delivery_id=new_delivery_id(),
+        message_id=new_message_id(),
+        device_id=DeviceId(1),
+        attempt=1,
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+        body=body,
+    )
+
+
+def as_received(push: Push) -> ReceivedPush:
+    return ReceivedPush(delivery_id=push.delivery_id, message_id=push.message_id, body=push.body)
+
+
+def test_some_kind_is_discovered() -> None:
+    assert "HTTP_PUSH" in discover()
+
+
+def test_kind_takes_at_least_one_push_at_a_time(kind: type[Target]) -> None:
+    assert kind.batch_size >= 1
+
+
+async def test_push_arrives_unaltered_under_its_delivery_and_message_ids(
+    target: Target, harness: TargetHarness
+) -> None:
+    pushes = [make_push(b'{"a": 1.0,\n "b": "\xc3\xa6"}'), make_push(b"[]")]
+    for push in pushes:
+        (outcome,) = await target.deliver([push])
+        assert isinstance(outcome, Delivered)
+        assert 0 <= outcome.duration_s < PATIENCE_S
+    assert harness.received() == [as_received(push) for push in pushes]
+
+
+async def test_full_batch_has_one_outcome_for_each_push_in_order(
+    target: Target, harness: TargetHarness
+) -> None:
+    batch = [make_push(b'{"n": %d}' % number) for number in range(target.batch_size)]
+    outcomes = await target.deliver(batch)
+    assert [type(outcome) for outcome in outcomes] == [Delivered] * len(batch)
+    assert harness.received() == [as_received(push) for push in batch]
+
+
+async def test_repeated_attempt_carries_the_same_delivery_id(
+    target: Target, harness: TargetHarness
+) -> None:
+    push = make_push()
+    await target.deliver([push])
+    await target.deliver([replace(push, attempt=2)])
+    assert harness.received() == [as_received(push)] * 2
+
+
+async def test_several_deliveries_may_run_at_once(target: Target, harness: TargetHarness) -> None:
+    pushes = [make_push(b'{"n": %d}' % number) for number in range(20)]
+    outcomes = await asyncio.gather(*(target.deliver([push]) for push in pushes))
+    assert all(isinstance(outcome, Delivered) for (outcome,) in outcomes)
+    assert {received.body for received in harness.received()} == {push.body for push in pushes}
+
+
+async def test_every_fault_ends_in_an_error_without_secrets_and_heals(
+    target: Target, harness: TargetHarness
+) -> None:
+    for name, strike in harness.faults.items():
+        await strike()
+        async with asyncio.timeout(PATIENCE_S):
+            (outcome,) = await target.deliver([make_push()])
+        assert isinstance(outcome, DeliveryError), name
+        assert str(outcome).endswith("."), name
+        assert harness.secret not in f"{outcome} {outcome.response_excerpt} {target!r}", name
+        await harness.heal()
+        (outcome,) = await target.deliver([make_push()])
+        assert isinstance(outcome, Delivered), name
+
+
+async def test_cancelled_delivery_leaves_the_target_usable(
+    target: Target, harness: TargetHarness
+) -> None:
+    for strike in harness.faults.values():
+        await strike()
+        before = len(harness.received())
+        attempt = asyncio.ensure_future(target.deliver([make_push()]))
+        async with asyncio.timeout(PATIENCE_S):
+            await harness.wait_for(before + 1)
+        attempt.cancel()
+        await asyncio.wait([attempt])
+        await harness.heal()
+        (outcome,) = await target.deliver([make_push()])
+        assert isinstance(outcome, Delivered)
+
+
+async def test_second_close_does_nothing(target: Target) -> None:
+    await target.close()
+    await target.close()
+
+
+async def test_empty_settings_are_refused_with_a_sentence(
+    kind: type[Target], resources: TargetResources
+) -> None:
+    with pytest.raises(InvalidInput, match=r"\.$"):
+        kind.from_settings({}, resources)
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+async def test_any_settings_make_a_target_or_are_refused(
+    kind: type[Target], harness: TargetHarness, resources: TargetResources, data: st.DataObject
+) -> None:
+    changed = data.draw(st.dictionaries(st.sampled_from(sorted(harness.settings)), json_values))
+    with suppress(InvalidInput):
+        target = kind.from_settings({**harness.settings, **changed}, resources)
+        assert isinstance(target, kind)
+
+
+async def test_unknown_settings_are_ignored(
+    kind: type[Target], harness: TargetHarness, resources: TargetResources
+) -> None:
+    target = kind.from_settings({**harness.settings, "settingOfAnotherKind": [1]}, resources)
+    assert isinstance(target, kind)

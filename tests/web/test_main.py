@@ -1,0 +1,80 @@
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from web.__main__ import ExitCode, main
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "web", *arguments],
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", **variables},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def test_help_shows_examples_and_exit_codes() -> None:
+    outcome = run("--help")
+    assert outcome.returncode == ExitCode.DONE
+    for expected in ("tingbro up", "tingbro check", "tingbro listen", "exit codes:"):
+        assert expected in outcome.stdout
+
+
+def test_help_imports_nothing_heavy() -> None:
+    script = (
+        "import sys, web.__main__ as m\n"
+        "try: m.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'aiohttp', 'sqlalchemy', 'structlog', 'asyncio', 'pykka'} & set(sys.modules)))"
+    )
+    outcome = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert outcome.stdout.splitlines()[-1] == "[]"
+
+
+def test_command_that_does_not_exist_is_a_usage_error() -> None:
+    outcome = run("upp")
+    assert outcome.returncode == ExitCode.USAGE
+    assert "invalid choice" in outcome.stderr
+
+
+@pytest.mark.parametrize("command", ["up", "check", "migrate"])
+def test_wrong_settings_are_all_named_before_anything_happens(command: str, tmp_path: Path) -> None:
+    outcome = run(
+        command,
+        TINGBRO_DATA_DIR=str(tmp_path / "data"),
+        TINGBRO_HTTP_PORT="no",
+        TINGBRO_LOG_LEVL="info",
+    )
+    assert outcome.returncode == ExitCode.USAGE
+    assert "TINGBRO_HTTP_PORT" in outcome.stderr
+    assert "Did you mean TINGBRO_LOG_LEVEL?" in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_version_is_the_one_in_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["version"]) == ExitCode.DONE
+    declared = next(
+        line.split("=")[1].strip()
+        for line in (ROOT / "setup.cfg").read_text().splitlines()
+        if line.startswith("version")
+    )
+    assert capsys.readouterr().out == f"tingbro {declared}\n"
+
+
+def test_help_answers_at_once() -> None:
+    started_s = time.perf_counter()
+    run("--help")
+    # A wish of 0.2 s; ten times that only fails when something heavy crept in.
+    assert time.perf_counter() - started_s < 2

@@ -1,0 +1,201 @@
+"""The command `tingbro`. Everything heavy is imported by the command that needs it.
+
+Exit codes are part of the interface: scripts and service managers act on them.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from typing import TYPE_CHECKING, Final
+
+from protocols.errors import InvalidSettings, StorageError, TingbroError
+from web.version import VERSION
+
+if TYPE_CHECKING:
+    from web.settings import Settings
+
+_EPILOG: Final = """\
+examples:
+  tingbro up                       start the hub with what the environment says
+  TINGBRO_HTTP_PORT=8080 tingbro up
+  tingbro check                    is everything here that `up` needs?
+  tingbro listen                   print whatever a data target pushes to this machine
+  tingbro admin reset-password you@example.org
+
+settings come from the environment and start with TINGBRO_; docs/settings.md lists them.
+
+exit codes:
+  0  done
+  1  the command failed; the last line says why
+  2  the command line or the settings are wrong; every mistake is named
+  3  something around the hub is missing: a port, disk space, a directory, the schema
+"""
+
+_CHECK_EPILOG: Final = """\
+Nothing is started and nothing is changed, except that the data directory is created and a file
+is written there and removed again. Run it as the user and with the environment of the hub.
+"""
+
+
+class ExitCode(IntEnum):
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    ENVIRONMENT = 3
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    options = _parser(words).parse_args(words)
+    command: Callable[[argparse.Namespace], ExitCode] = options.command
+    try:
+        return command(options)
+    except InvalidSettings as error:
+        _complain("These settings are wrong:", *(f"  - {problem}" for problem in error.problems))
+        return ExitCode.USAGE
+    except StorageError as error:
+        _complain(f"The database cannot be used: {error}")
+        return ExitCode.ENVIRONMENT
+    except TingbroError as error:
+        _complain(str(error))
+        return ExitCode.FAILED
+    except OSError as error:
+        _complain(f"The operating system refused: {error}")
+        return ExitCode.ENVIRONMENT
+    except KeyboardInterrupt:
+        return ExitCode.DONE
+
+
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tingbro",
+        description="An open IoT integration hub: devices in, decoded messages out, nothing lost.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"tingbro {VERSION}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add(commands, "up", _up, "start the hub; stop it with Ctrl-C or SIGTERM")
+    _add(commands, "check", _check, "look whether the hub could start here", _CHECK_EPILOG)
+    _add(commands, "migrate", _migrate, "bring the database to this version's schema")
+    _add_admin(commands)
+    listen = _add(commands, "listen", _listen, "receive pushes and print them")
+    if "listen" in words:  # its module imports a web server, which `--help` need not wait for
+        from web.listen import add_arguments
+
+        add_arguments(listen)
+    _add(commands, "version", _version, "print the version")
+    return parser
+
+
+def _add(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    command: Callable[[argparse.Namespace], ExitCode],
+    summary: str,
+    epilog: str | None = None,
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=command)
+    return parser
+
+
+def _add_admin(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser("admin", help="help an administrator who is locked out")
+    actions = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    reset = _add(actions, "reset-password", _reset_password, "give a user a new password")
+    reset.add_argument("email", metavar="EMAIL", help="the user's e-mail")
+
+
+def _up(_options: argparse.Namespace) -> ExitCode:
+    settings = _prepare()
+
+    import uvloop
+
+    from web.run import run
+
+    uvloop.run(run(settings))
+    return ExitCode.DONE
+
+
+def _check(_options: argparse.Namespace) -> ExitCode:
+    settings = _prepare()
+
+    from web.check import Verdict, check
+
+    findings = check(settings)
+    for finding in findings:
+        _say(f"{finding.verdict.value:<8} {finding.subject}: {finding.sentence}")
+    is_bad = any(finding.verdict is Verdict.MISSING for finding in findings)
+    return ExitCode.ENVIRONMENT if is_bad else ExitCode.DONE
+
+
+def _migrate(_options: argparse.Namespace) -> ExitCode:
+    settings = _prepare()
+
+    import asyncio
+
+    from web.administration import migrate
+
+    _say(asyncio.run(migrate(settings)))
+    return ExitCode.DONE
+
+
+def _reset_password(options: argparse.Namespace) -> ExitCode:
+    settings = _prepare()
+
+    import asyncio
+
+    from web.administration import reset_password
+
+    email: str = options.email
+    password = asyncio.run(reset_password(settings, email))
+    _say(f"The new password of {email} is: {password}")
+    return ExitCode.DONE
+
+
+def _listen(options: argparse.Namespace) -> ExitCode:
+    import asyncio
+
+    from web.listen import listen
+
+    asyncio.run(listen(options))
+    return ExitCode.DONE
+
+
+def _version(_options: argparse.Namespace) -> ExitCode:
+    _say(f"tingbro {VERSION}")
+    return ExitCode.DONE
+
+
+def _prepare() -> "Settings":
+    """The settings, read before anything heavy is imported, and logging as they say."""
+    from web.settings import read_settings
+
+    settings = read_settings(os.environ)
+
+    from web.logging import configure_logging
+
+    configure_logging(settings.log)
+    return settings
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+
+
+def _complain(first: str, *more: str) -> None:
+    sys.stderr.write("".join(f"{line}\n" for line in (f"tingbro: {first}", *more)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

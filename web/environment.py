@@ -1,0 +1,120 @@
+"""Reading environment variables one by one while collecting every mistake.
+
+A reading never raises for what a person wrote: it notes a sentence and goes on with the default, so
+that all mistakes can be reported together when the last variable has been read.
+"""
+
+import difflib
+from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from web.variables import PREFIX, VARIABLES
+
+Network = IPv4Network | IPv6Network
+
+_DECLARED: Final = frozenset(variable.name for variable in VARIABLES)
+
+
+class Environment:
+    """The variables with our prefix. `problems` holds one sentence for each mistake found so far.
+
+    Asking for a variable that `web/variables.py` does not declare is a KeyError: it would be
+    refused as unknown when a user sets it.
+    """
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._values = {
+            name.removeprefix(PREFIX): value.strip()
+            for name, value in variables.items()
+            if name.startswith(PREFIX)
+        }
+        self.problems = [_unknown(name) for name in sorted(self._values.keys() - _DECLARED)]
+
+    def text(self, name: str) -> str | None:
+        """The value, or None when it is not set or empty."""
+        if name not in _DECLARED:
+            raise KeyError(name)
+        return self._values.get(name) or None
+
+    def limited_text(self, name: str, *, lowest: int, highest: int) -> str | None:
+        """A text whose length in characters lies within the bounds. The value is never repeated."""
+        value = self.text(name)
+        if value is not None and not lowest <= len(value) <= highest:
+            self.refuse(name, f"must have {lowest} to {highest} characters, not {len(value)}")
+            return None
+        return value
+
+    def integer(self, name: str, default: int, *, lowest: int, highest: int) -> int:
+        value = self.text(name)
+        if value is None:
+            return default
+        # int() would also take "1_000", " 7 " and "٣".
+        if value.isascii() and value.removeprefix("-").isdigit():
+            number = int(value)
+            if lowest <= number <= highest:
+                return number
+        self.refuse(name, f"must be a whole number from {lowest} to {highest}, not {value!r}")
+        return default
+
+    def choice(self, name: str, default: str, *, allowed: tuple[str, ...]) -> str:
+        value = self.text(name)
+        if value is None:
+            return default
+        if value.lower() in allowed:
+            return value.lower()
+        self.refuse(name, f"must be one of {', '.join(allowed)}, not {value!r}")
+        return default
+
+    def file(self, name: str) -> Path | None:
+        """The path of a file that exists and can be read now."""
+        value = self.text(name)
+        if value is None:
+            return None
+        path = Path(value)
+        try:
+            with path.open("rb"):
+                return path
+        except OSError as error:
+            self.refuse(name, f"names a file that cannot be read: {value} ({error.strerror})")
+            return None
+
+    def networks(self, name: str) -> tuple[Network, ...]:
+        found: list[Network] = []
+        for part in (self.text(name) or "").split(","):
+            try:
+                if part.strip():
+                    found.append(ip_network(part.strip()))
+            except ValueError:
+                self.refuse(
+                    name, f"must be addresses or networks such as 10.0.0.0/8, not {part.strip()!r}"
+                )
+        return tuple(found)
+
+    def web_address(self, name: str, default: str) -> str:
+        """An http or https address without query, fragment or trailing slash."""
+        value = self.text(name)
+        if value is None:
+            return default
+        try:
+            parts = urlsplit(value)
+            is_good = parts.scheme in ("http", "https") and bool(parts.hostname)
+            is_good = is_good and not (parts.query or parts.fragment or parts.username)
+            _ = parts.port  # raises when it is no number
+        except ValueError:
+            is_good = False
+        if is_good:
+            return value.rstrip("/")
+        self.refuse(name, f"must be an address such as https://hub.example.org, not {value!r}")
+        return default
+
+    def refuse(self, name: str, why: str) -> None:
+        self.problems.append(f"{PREFIX}{name} {why}.")
+
+
+def _unknown(name: str) -> str:
+    near = difflib.get_close_matches(name.upper(), _DECLARED, n=1, cutoff=0.6)
+    hint = f" Did you mean {PREFIX}{near[0]}?" if near else ""
+    return f"{PREFIX}{name} is not a setting of this version.{hint}"
