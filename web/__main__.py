@@ -11,11 +11,10 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
 from protocols.errors import InvalidSettings, StorageError, TingbroError
+from web.version import VERSION
 
 if TYPE_CHECKING:
     from web.settings import Settings
-
-VERSION: Final = "0.1.0"
 
 _EPILOG: Final = """\
 examples:

@@ -18,9 +18,7 @@ from web.views import View, device_views
 _AVAILABLE = frozenset({DeviceType.GENERIC_HTTP})
 
 
-def creation(
-    call: Call, body: Mapping[str, Any]
-) -> Callable[[Transaction, Author], Changed[View]]:
+def creation(call: Call, body: Mapping[str, Any]) -> Callable[[Transaction, Author], Changed[View]]:
     """Return the unit that makes the device that `body` describes.
 
     Raises: Refusal when devices of this type cannot be made yet.
@@ -65,9 +63,7 @@ def updating(
     return unit
 
 
-def changed(
-    call: Call, transaction: Transaction, action: Action, device_id: int
-) -> Changed[View]:
+def changed(call: Call, transaction: Transaction, action: Action, device_id: int) -> Changed[View]:
     """Read a device back after a change, with what the change was."""
     found = devices.get(transaction, call.scope, device_id)
     return Changed(device_views(transaction, [found])[0], change_of(action, found))
@@ -105,9 +101,7 @@ def _demand_available(body: Mapping[str, Any]) -> None:
             f"available: {', '.join(sorted(_AVAILABLE))}.",
         )
     if body["device_model_id"] is not None:
-        raise Refusal(
-            400, ErrorCode.DEVICE_MODEL_DOES_NOT_EXIST, "There is no such device model."
-        )
+        raise Refusal(400, ErrorCode.DEVICE_MODEL_DOES_NOT_EXIST, "There is no such device model.")
 
 
 def _demand_application(reader: Reader, call: Call, application_id: int) -> None:

@@ -103,9 +103,7 @@ def answer_of(error: TingbroError) -> ErrorAnswer | None:
         case AccessDenied():
             return ErrorAnswer(status=403, message=str(error))
         case NotFound():
-            return ErrorAnswer(
-                status=404, message=ErrorCode.ID_DOES_NOT_EXIST, detail=str(error)
-            )
+            return ErrorAnswer(status=404, message=ErrorCode.ID_DOES_NOT_EXIST, detail=str(error))
         case Conflict():
             # The engine's sentence names tables and columns; that is the log's, not the caller's.
             return ErrorAnswer(

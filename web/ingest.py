@@ -83,9 +83,7 @@ def _answer_other_method(request: BaseRequest) -> Response:
             "Access-Control-Allow-Headers": "Content-Type, Idempotency-Key",
         }
         return Response(status=204, headers=allowed)
-    raise Refusal(
-        405, f"{INGEST_PATH} takes POST only.", headers={"Allow": _ALLOWED_METHODS}
-    )
+    raise Refusal(405, f"{INGEST_PATH} takes POST only.", headers={"Allow": _ALLOWED_METHODS})
 
 
 def _api_key(request: BaseRequest) -> str:

@@ -111,9 +111,7 @@ def application_views(reader: Reader, rows: Sequence[Application], now: datetime
                 for device in found_devices
                 if device.application_id == row.id
             ],
-            "data_targets": [
-                target for target in targets if target["application"]["id"] == row.id
-            ],
+            "data_targets": [target for target in targets if target["application"]["id"] == row.id],
             "status_check": status.get(row.id, StatusCheck.ALERT),
         }
         for row in rows

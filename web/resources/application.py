@@ -102,9 +102,7 @@ async def _move(call: Call) -> View:
 async def _delete(call: Call) -> Mapping[str, int]:
     def unit(transaction: Transaction, author: Author) -> Changed[int]:
         found = applications.get(transaction, call.scope, call.id)
-        return Changed(
-            applications.remove(transaction, call.id), _change(Action.DELETE, found)
-        )
+        return Changed(applications.remove(transaction, call.id), _change(Action.DELETE, found))
 
     return {"affected": await call.change(unit)}
 

@@ -25,9 +25,7 @@ _TAG = "auth"
 _ORGANIZATIONS_SHOWN = 1000
 
 
-def routes(
-    *, signer: TokenSigner, hasher: PasswordHasher, throttle: LoginThrottle
-) -> list[Route]:
+def routes(*, signer: TokenSigner, hasher: PasswordHasher, throttle: LoginThrottle) -> list[Route]:
     login = _Login(signer=signer, hasher=hasher, throttle=throttle)
     return [
         Route(

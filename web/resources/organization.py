@@ -42,9 +42,7 @@ async def _get(call: Call) -> Mapping[str, Any]:
     def read(reader: Reader) -> Mapping[str, Any]:
         found = organizations.get(reader, call.scope, call.id)
         wanted = ApplicationFilter(organization_id=found.id)
-        shown = applications.list_page(
-            reader, call.scope, wanted, Page(limit=_APPLICATIONS_SHOWN)
-        )
+        shown = applications.list_page(reader, call.scope, wanted, Page(limit=_APPLICATIONS_SHOWN))
         return {
             "id": found.id,
             "name": found.name,
