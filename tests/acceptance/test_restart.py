@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -120,9 +121,9 @@ async def test_first_password_is_printed_once_when_none_is_given(tmp_path: Path)
     with HubProcess(tmp_path / "hub", settings={"ADMIN_PASSWORD": ""}) as hub:
         output = hub.output()
         assert "admin@example.org" in output
-        password = next(
-            line.split(":", 1)[1].strip() for line in output.splitlines() if "assword" in line
-        )
+        match = re.search(r"password +(\S+)", output)
+        assert match is not None, output
+        password = match[1]
         async with HubClient(hub.url) as client:
             await client.login(password=password)
         await asyncio.to_thread(hub.restart)
