@@ -38,7 +38,7 @@ async def test_retry_survives_a_restart_under_the_same_id(hub: HubProcess, city:
         receiver.answer = receivers.status(200)
         async with asyncio.timeout(TIMEOUT_S):
             await receiver.wait_for(2)
-        await city.client.settled()
+        await city.settled()
         ids = {request.headers["webhook-id"] for request in receiver.requests}
         assert len(ids) == 1
 
@@ -84,7 +84,7 @@ async def test_stop_under_load_loses_nothing_that_was_acknowledged(
         assert await asyncio.to_thread(hub.terminate) == 0
         await load
         await asyncio.to_thread(hub.start)
-        await city.client.settled()
+        await city.settled()
         arrived = {json.loads(request.body)["n"] for request in receiver.requests}
         assert set(acknowledged) <= arrived
 
@@ -111,7 +111,7 @@ async def test_ledger_reads_the_same_after_a_restart(hub: HubProcess, city: City
         device = await city.connected_device(receiver.url)
         for n in range(10):
             await city.client.send(device, {"n": n})
-        await city.client.settled()
+        await city.settled()
         before = await city.client.ledger()
         await restart(hub)
         assert await city.client.ledger() == before
