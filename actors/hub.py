@@ -143,7 +143,7 @@ class Hub:
             results=stores.results,
             journal=stores.journal,
             on_committed=self._announce,
-            on_started=self._roster.look_again,
+            on_untold=self._roster.look_again,
         )
         self._spawn(
             "targets", Supervisor, strategy=Strategy.ONE_FOR_ONE, max_restarts=_NEVER_ESCALATE

@@ -41,15 +41,15 @@ class WriterActor(Actor):
         results: ResultStore,
         journal: Journal,
         on_committed: Callable[[Sequence[MessageResult]], None],
-        on_started: Callable[[], None],
+        on_untold: Callable[[], None],
     ) -> None:
-        """`on_committed` is called on the loop with what is on disk, `on_started` when the outbox
+        """`on_committed` is called on the loop with what is on disk, `on_untold` when the outbox
         may hold what nobody was told of; both must only tell."""
         super().__init__()
         self._results = results
         self._journal = journal
         self._on_committed = on_committed
-        self._on_started = on_started
+        self._on_untold = on_untold
         self._watermark: Watermark | None = None
         self._batch: list[MessageResult] = []
         self._live: dict[MessageId, int] = {}
@@ -59,7 +59,7 @@ class WriterActor(Actor):
     async def on_start(self) -> None:
         self._watermark = Watermark(await self._journal.cursor())
         # An instance before this one may have committed results without having told anybody.
-        self._on_started()
+        self._on_untold()
 
     def on_receive(self, message: Any) -> None:
         match message:
@@ -139,6 +139,8 @@ class WriterActor(Actor):
             else:
                 if attempt:
                     log.info(events.RESULTS_RESUME, attempts=attempt)
+                if report.repeated:
+                    self._on_untold()
                 return report.written
 
 
