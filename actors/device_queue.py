@@ -97,6 +97,7 @@ class Slot:
         return MessageResult(
             uplink=self.uplink,
             position=self.position if live else None,
+            order=self.position,
             jobs=jobs,
             deliveries=self._deliveries(),
             device_state=device_state,
@@ -108,6 +109,7 @@ class Slot:
         return MessageResult(
             uplink=self.uplink,
             position=self.position,
+            order=self.position,
             jobs=tuple(deferred(route, now) for route in self._routes),
             deliveries=(),
             device_state=device_state,

@@ -119,7 +119,7 @@ class Hub:
     ) -> None:
         self._stores = stores
         self._pool = pool
-        self._target_resources = target_resources
+        self.target_resources = target_resources
         self._settings = settings
         self.system = system or ActorSystem(name="hub")
         self.intake = Intake(
@@ -161,7 +161,9 @@ class Hub:
             process_crashes=claim.crashes,
         )
         stores.journal.subscribe(lambda entries: router.tell(UplinksJournaled(entries)))
-        self._spawn("deferral", DeferralActor, deferred=stores.deferred, devices=devices)
+        self._spawn(
+            "deferral", DeferralActor, deferred=stores.deferred, devices=devices, writer=writer
+        )
         self._spawn(
             "replay",
             ReplayActor,
@@ -223,7 +225,7 @@ class Hub:
         kind = discover().get(row.kind)
         if kind is None:
             raise InvalidInput(f"Data targets of type {row.kind} are not available.")
-        target = kind.from_settings(row.settings, self._target_resources)
+        target = kind.from_settings(row.settings, self.target_resources)
         await target.open()
         return target
 

@@ -155,6 +155,7 @@ def set_aside(message: SetAsideUplink, now: datetime) -> MessageResult:
     return MessageResult(
         uplink=message.uplink,
         position=message.position,
+        order=message.position,
         jobs=(job,),
         deliveries=(),
         device_state=None,

@@ -39,6 +39,17 @@ _COUNTS = (
     .where(is_deferred)
     .group_by(message_job.c.decoder_id, message_job.c.organization_id)
 )
+_OLDEST = (
+    select(*message.c)
+    .join(message_job, _SAME_MESSAGE)
+    .where(
+        is_deferred,
+        message_job.c.decoder_id == bindparam("decoder_id"),
+        message_job.c.organization_id == bindparam("organization_id"),
+    )
+    .order_by(message_job.c.position)
+    .limit(bindparam("row_limit"))
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +120,25 @@ class DeferredStore:
         rows = await self._database.read(lambda reader: reader.fetch_all(_COUNTS))
         return [
             DeferredCount(_decoder(row.decoder_id), OrganizationId(row.organization_id), row.jobs)
+            for row in rows
+        ]
+
+    async def oldest(
+        self, decoder_id: DecoderId, organization_id: OrganizationId, *, limit: int
+    ) -> list[DeferredMessage]:
+        """Return the messages that have waited longest for a decoder in an organization."""
+        rows = await self._database.read(
+            lambda reader: reader.fetch_all(
+                _OLDEST,
+                {
+                    "decoder_id": decoder_id,
+                    "organization_id": organization_id,
+                    "row_limit": limit,
+                },
+            )
+        )
+        return [
+            DeferredMessage(uplink=uplink_of(row), position=row.position, decoder_ids=(decoder_id,))
             for row in rows
         ]
 

@@ -95,6 +95,11 @@ def readable_scope(caller: Caller) -> Scope:
     return scope_for(caller, Needs.READ)
 
 
+def member_scope(caller: Caller) -> Scope:
+    """The organizations in which `caller` has any permission at all."""
+    return EVERYWHERE if caller.is_administrator else Scope(frozenset(caller.levels))
+
+
 def admit(caller: Caller, needs: Needs, allowed_kinds: frozenset[CallerKind]) -> None:
     """Let `caller` in, or not. What it may touch once it is in is decided by scopes.
 

@@ -73,9 +73,7 @@ def _failure(request: BaseRequest, error: Exception, now: datetime) -> Response:
     return _shaped(request, answer, now, error_id=error_id)
 
 
-def _shaped(
-    request: BaseRequest, answer: ErrorAnswer, now: datetime, **extra: object
-) -> Response:
+def _shaped(request: BaseRequest, answer: ErrorAnswer, now: datetime, **extra: object) -> Response:
     body: dict[str, object] = answer.body()
     if request.path.lower().startswith(_AUTH_PATH):
         body = {
@@ -83,9 +81,7 @@ def _shaped(
             "timestamp": iso_milliseconds(now),
             "path": request.path,
         }
-    response = json_answer(
-        request, {**body, **extra}, status=answer.status, headers=answer.headers
-    )
+    response = json_answer(request, {**body, **extra}, status=answer.status, headers=answer.headers)
     if answer.headers.get(hdrs.CONNECTION, "").lower() == "close":
         response.force_close()
     return response

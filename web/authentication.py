@@ -87,7 +87,9 @@ class Authenticator:
             kind=CallerKind.API_KEY,
             id=found.id,
             name=found.fields.name,
-            levels={found.organization_id: frozenset(Level(level) for level in found.fields.levels)},
+            levels={
+                found.organization_id: frozenset(Level(level) for level in found.fields.levels)
+            },
         )
 
     def _note_use(self, key: ApiKey, now: datetime) -> None:

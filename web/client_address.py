@@ -18,7 +18,9 @@ def client_address(
     address = request.remote or UNKNOWN
     if not trusted_proxies:
         return address
-    hops = [hop.strip() for hop in ",".join(request.headers.getall("X-Forwarded-For", [])).split(",")]
+    hops = [
+        hop.strip() for hop in ",".join(request.headers.getall("X-Forwarded-For", [])).split(",")
+    ]
     while hops and _is_trusted(address, trusted_proxies):
         hop = hops.pop()
         if not _is_address(hop):

@@ -18,9 +18,11 @@ from protocols.errors import (
     HubFull,
     InvalidInput,
     NotFound,
+    PayloadTooLarge,
     StorageUnavailable,
     TingbroError,
     Unauthenticated,
+    UnsupportedContentType,
 )
 from web.error_codes import ErrorCode
 
@@ -88,6 +90,10 @@ def answer_of(error: TingbroError) -> ErrorAnswer | None:
             )
         case FieldsInvalid():
             return ErrorAnswer(status=400, message=error.problems)
+        case PayloadTooLarge():
+            return ErrorAnswer(status=413, message=str(error))
+        case UnsupportedContentType():
+            return ErrorAnswer(status=415, message=str(error))
         case InvalidInput():
             return ErrorAnswer(status=400, message=str(error))
         case Unauthenticated():
@@ -97,9 +103,7 @@ def answer_of(error: TingbroError) -> ErrorAnswer | None:
         case AccessDenied():
             return ErrorAnswer(status=403, message=str(error))
         case NotFound():
-            return ErrorAnswer(
-                status=404, message=ErrorCode.ID_DOES_NOT_EXIST, detail=str(error)
-            )
+            return ErrorAnswer(status=404, message=ErrorCode.ID_DOES_NOT_EXIST, detail=str(error))
         case Conflict():
             # The engine's sentence names tables and columns; that is the log's, not the caller's.
             return ErrorAnswer(

@@ -4,7 +4,6 @@ Everything is called on the event loop. Nothing here blocks.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
@@ -39,13 +38,15 @@ class DecodeOutcome(Protocol):
     def logs(self) -> Sequence[str]: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Readiness:
+class Readiness(Protocol):
     """One thing that must be in order before the hub takes traffic."""
 
-    name: str
-    is_ok: bool
-    detail: str
+    @property
+    def name(self) -> str: ...
+    @property
+    def is_ok(self) -> bool: ...
+    @property
+    def detail(self) -> str: ...
 
 
 class HubPort(Protocol):
@@ -67,7 +68,8 @@ class HubPort(Protocol):
 
         Raises:
             NotFound: no device has this key.
-            InvalidPayload: the body is not acceptable; the sentence says why.
+            InvalidPayload, PayloadTooLarge, UnsupportedContentType: the body is not acceptable; the
+                sentence says why.
             HubFull: not now.
             StorageUnavailable: not now either.
         """
@@ -81,6 +83,12 @@ class HubPort(Protocol):
 
     async def replay(self, decoder_id: int, since: datetime | None, until: datetime | None) -> int:
         """Queue what this decoder failed on for decoding anew; returns how many messages."""
+
+    def decoder_statistics(self, decoder_id: int) -> Mapping[str, object] | None:
+        """How a decoder has fared since the start, ready for JSON, or None if it never ran.
+
+        `lastError` is a sentence for its owner.
+        """
 
     def actor_tree(self) -> Mapping[str, object]:
         """The whole tree, ready for JSON."""

@@ -41,6 +41,34 @@ class Route:
     is_body_required: bool = True
 
 
+class RouteFamily:
+    """Makes the routes of one resource, which share a path and a heading in the documentation."""
+
+    def __init__(self, name: str) -> None:
+        self._root = f"{API_ROOT}/{name}"
+        self._tag = name
+
+    def route(
+        self,
+        method: str,
+        path: str,
+        handler: Callable[[Call], Awaitable[Any]],
+        *,
+        needs: Needs,
+        summary: str,
+        **more: Any,
+    ) -> Route:
+        return Route(
+            method=method,
+            path=f"{self._root}{path}",
+            needs=needs,
+            handler=handler,
+            summary=summary,
+            tag=self._tag,
+            **more,
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Match:
     route: Route

@@ -89,8 +89,6 @@ class _Connection(RequestHandler[BaseRequest]):
             "message": "This is not an HTTP request that can be understood.",
             "error": HTTPStatus(status).phrase,
         }
-        response = Response(
-            status=status, body=orjson.dumps(body), content_type="application/json"
-        )
+        response = Response(status=status, body=orjson.dumps(body), content_type="application/json")
         response.force_close()
         return response

@@ -85,9 +85,7 @@ def create(
 def get(reader: Reader, scope: Scope, api_key_id: int) -> ApiKey:
     return _one(
         reader.fetch_one(
-            _SELECT.where(
-                api_key.c.id == api_key_id, scope.condition(api_key.c.organization_id)
-            )
+            _SELECT.where(api_key.c.id == api_key_id, scope.condition(api_key.c.organization_id))
         )
     )
 

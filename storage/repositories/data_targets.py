@@ -76,9 +76,7 @@ def create(
 
 def get(reader: Reader, scope: Scope, target_id: int) -> DataTarget:
     row = reader.fetch_one(
-        _SELECT.where(
-            data_target.c.id == target_id, scope.condition(application.c.organization_id)
-        )
+        _SELECT.where(data_target.c.id == target_id, scope.condition(application.c.organization_id))
     )
     if row is None:
         raise NotFound("There is no such data target.")
@@ -135,6 +133,4 @@ def _build(row: Row) -> DataTarget:
         settings=orjson.loads(row.settings),
         secrets=orjson.loads(row.secrets),
     )
-    return DataTarget(
-        row.id, row.application_id, row.organization_id, fields, Stamps.of(row)
-    )
+    return DataTarget(row.id, row.application_id, row.organization_id, fields, Stamps.of(row))

@@ -99,9 +99,7 @@ def update_fields(
 
 def remove(transaction: Transaction, decoder_id: int) -> int:
     """Returns how many went: 1 or 0."""
-    return transaction.execute(
-        delete(payload_decoder).where(payload_decoder.c.id == decoder_id)
-    )
+    return transaction.execute(delete(payload_decoder).where(payload_decoder.c.id == decoder_id))
 
 
 def _visible(scope: Scope) -> ColumnElement[bool]:
@@ -112,6 +110,4 @@ def _visible(scope: Scope) -> ColumnElement[bool]:
 
 
 def _build(row: Row) -> Decoder:
-    return Decoder(
-        row.id, row.organization_id, row.name, row.decoding_function, Stamps.of(row)
-    )
+    return Decoder(row.id, row.organization_id, row.name, row.decoding_function, Stamps.of(row))

@@ -88,9 +88,7 @@ def create(transaction: Transaction, new: NewDevice, author: Author) -> int:
 
 def get(reader: Reader, scope: Scope, device_id: int) -> Device:
     row = reader.fetch_one(
-        _SELECT.where(
-            iot_device.c.id == device_id, scope.condition(application.c.organization_id)
-        )
+        _SELECT.where(iot_device.c.id == device_id, scope.condition(application.c.organization_id))
     )
     if row is None:
         raise NotFound("There is no such device.")
@@ -143,9 +141,7 @@ def update_fields(
     _update(transaction, device_id, author, **fields.columns())
 
 
-def update_api_key(
-    transaction: Transaction, device_id: int, api_key: str, author: Author
-) -> None:
+def update_api_key(transaction: Transaction, device_id: int, api_key: str, author: Author) -> None:
     """The old key stops working with the commit."""
     _update(transaction, device_id, author, api_key=api_key)
 
@@ -153,9 +149,7 @@ def update_api_key(
 def move(transaction: Transaction, device_id: int, application_id: int, author: Author) -> None:
     """Put it into another application and out of the connections it had."""
     _update(transaction, device_id, author, application_id=application_id)
-    transaction.execute(
-        delete(connection_device).where(connection_device.c.device_id == device_id)
-    )
+    transaction.execute(delete(connection_device).where(connection_device.c.device_id == device_id))
 
 
 def remove(transaction: Transaction, device_id: int) -> int:
@@ -171,9 +165,7 @@ def _list(reader: Reader, statement: Select[Any], page: Page) -> PageOf[Device]:
 
 def _update(transaction: Transaction, device_id: int, author: Author, **values: object) -> None:
     transaction.execute(
-        update(iot_device)
-        .where(iot_device.c.id == device_id)
-        .values(**values, **author.updating())
+        update(iot_device).where(iot_device.c.id == device_id).values(**values, **author.updating())
     )
 
 

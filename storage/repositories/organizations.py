@@ -68,9 +68,7 @@ def is_name_taken(reader: Reader, name: str, *, except_id: int | None = None) ->
     return found is not None and found[0] != except_id
 
 
-def update_name(
-    transaction: Transaction, organization_id: int, name: str, author: Author
-) -> None:
+def update_name(transaction: Transaction, organization_id: int, name: str, author: Author) -> None:
     transaction.execute(
         update(organization)
         .where(organization.c.id == organization_id)

@@ -67,7 +67,9 @@ def _order_columns(
         return [sortable[page.order_on], row_id]
     except KeyError as exc:
         names = ", ".join(["id", *sortable])
-        raise InvalidInput(f"This list cannot be sorted on that field; use one of {names}.") from exc
+        raise InvalidInput(
+            f"This list cannot be sorted on that field; use one of {names}."
+        ) from exc
 
 
 def _order(column: ColumnElement[Any], page: Page) -> ColumnElement[Any]:

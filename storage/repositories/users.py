@@ -75,9 +75,7 @@ def get(reader: Reader, user_id: int) -> User:
 
 
 def get_by_email(reader: Reader, email: str) -> User:
-    return _one(
-        reader.fetch_one(_SELECT.where(user_account.c.email == normalise_email(email)))
-    )
+    return _one(reader.fetch_one(_SELECT.where(user_account.c.email == normalise_email(email))))
 
 
 def has_administrator(reader: Reader) -> bool:

@@ -49,7 +49,8 @@ def assert_kept_once(hub: HubProcess, load: Load) -> None:
     """Every acknowledged message stands in the database once, and no message twice."""
     with closing(sqlite3.connect(f"file:{hub.database}?mode=ro", uri=True)) as database:
         rows = database.execute(
-            "SELECT json_extract(raw, '$.device'), json_extract(raw, '$.n') FROM message"
+            "SELECT json_extract(text, '$.device'), json_extract(text, '$.n')"
+            " FROM (SELECT CAST(payload AS TEXT) AS text FROM message)"
         ).fetchall()
         doubled_deliveries = database.execute(
             "SELECT count(*) FROM (SELECT 1 FROM delivery"

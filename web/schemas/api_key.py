@@ -3,7 +3,16 @@
 from marshmallow import fields, validate
 
 from web.access import Level
-from web.schemas.fields import ApiSchema, Id, IdAndNameSchema, Instant, Name, StampedSchema, distinct, page_of
+from web.schemas.fields import (
+    ApiSchema,
+    Id,
+    IdAndNameSchema,
+    Instant,
+    Name,
+    StampedSchema,
+    distinct,
+    page_of,
+)
 from web.schemas.listing import ListQuery, QueryId
 
 # A key never is an administrator of the whole hub, nor of people.
