@@ -32,6 +32,11 @@ def json_answer(
     return bytes_answer(request, orjson.dumps(body), status=status, headers=headers)
 
 
+def json_response(body: object, *, status: int) -> Response:
+    """A small answer of a handler's own."""
+    return Response(body=orjson.dumps(body), status=status, content_type="application/json")
+
+
 def bytes_answer(
     request: BaseRequest,
     body: bytes,

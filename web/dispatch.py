@@ -89,7 +89,7 @@ class Dispatcher:
             result.headers.update(CORS_HEADERS)
             return result
         if route.reply is not None:
-            result = self._schema(route.reply).dump(result)
+            result = self._schema(route.reply).dump(result, many=route.is_reply_list)
         return json_answer(request, result, status=route.status)
 
     async def _admit(self, request: BaseRequest, route: Route) -> Caller:

@@ -39,6 +39,7 @@ class Route:
     status: int = 200
     kinds: frozenset[CallerKind] = PEOPLE_AND_MACHINES
     is_body_required: bool = True
+    is_reply_list: bool = False
 
 
 class RouteFamily:

@@ -12,6 +12,7 @@ import signal
 import ssl
 import sys
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Final
 
 import structlog
@@ -32,9 +33,9 @@ from storage.plans import PlanStore
 from storage.results import ResultStore
 from storage.retention import Retention
 from storage.target_settings import TargetSettings
+from web.administrators import ensure_administrator
 from web.app import build_server
 from web.events import HUB_FAIL, HUB_READY, HUB_SHUT_DOWN
-from web.first_administrator import ensure_administrator
 from web.secret_key import load_or_create_secret_key
 from web.services import Services, WebSettings
 from web.settings import Settings, TlsSettings
@@ -173,13 +174,15 @@ def _tls(tls: TlsSettings | None) -> ssl.SSLContext | None:
 async def _announce(settings: Settings, database: Database) -> None:
     """Tell the person who started the hub where it is, and once who may enter."""
     administrator = settings.administrator
-    created = await ensure_administrator(database, administrator.email, administrator.password)
+    generated = await ensure_administrator(
+        database, administrator.email, administrator.password, now=datetime.now(UTC)
+    )
     lines = [f"Tingbro {VERSION} is ready at {settings.http.base_url}"]
-    if created is not None:
+    if generated is not None:
         lines += [
             "This is the first start. The administrator, shown this once:",
-            f"  e-mail    {created.email}",
-            f"  password  {created.password}",
+            f"  e-mail    {administrator.email}",
+            f"  password  {generated}",
         ]
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()

@@ -82,6 +82,7 @@ class Dispatcher:
         self._lane: deque[Cell] = deque()
         self._looking = 0
         self._suspended = 0
+        self._resumed = 0
         self._is_closed = False
         self._idle_runners: list[asyncio.Future[None]] = []
         self._runners: set[asyncio.Task[None]] = set()
@@ -92,6 +93,11 @@ class Dispatcher:
     def is_busy(self) -> bool:
         """Whether anything can be done at this moment; suspended handlers do not count."""
         return bool(self._lane) or self._looking > 0 or bool(self._from_outside)
+
+    @property
+    def activity(self) -> int | None:
+        """For virtual clocks: None while there is something to do, else a count of what resumed."""
+        return None if self.is_busy else self._resumed
 
     @property
     def is_active(self) -> bool:
@@ -320,7 +326,13 @@ class Dispatcher:
             log.critical(events.DISPATCHER_FAIL, actor=cell.path, exc_info=error)
             item.settle()
             item = None
-        return _enter(lifecycle.crash(cell, error, item), Operation(lifecycle.begin), self._end_s)
+        crash = Operation(lambda failing: lifecycle.crash(failing, error, item))
+        try:
+            return _enter(crash.run(cell), crash, self._end_s)
+        except Exception as second:  # a mistake in the runtime itself: end this actor, not all
+            log.critical(events.DISPATCHER_FAIL, actor=cell.path, exc_info=second)
+            lifecycle.close(cell, error)
+            return None
 
     async def _finish(self, cell: Cell, work: Work) -> Work | None:
         """Await a handler and deal with its result; the crash it ended in comes back as work."""
@@ -371,6 +383,7 @@ class Dispatcher:
                 step = handler.throw
             self._looking += 1
             self._suspended -= 1
+            self._resumed += 1
             self.current = cell
             began_s = self.monotonic()
             try:

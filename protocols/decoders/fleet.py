@@ -55,11 +55,14 @@ class Fleet:
         self._listener = listener
         self._limits = _limits_of(settings)
         self._zygote: ZygoteLink | None = None
+        self._zygote_started_at = 0.0
         self._lanes: list[Lane] = []
         self._links: dict[int, tuple[Lane, WorkerLink]] = {}
         self._next_number = 1
         self._watchdog = Watchdog(settings)
         self._is_stopping = False
+        # Set when every wanted lane has had its first worker.
+        self.ready = asyncio.Event()
 
     @property
     def lanes(self) -> Sequence[Lane]:
@@ -85,6 +88,7 @@ class Fleet:
 
     def start(self) -> None:
         """Raises: OSError when no process can be started."""
+        self._zygote_started_at = asyncio.get_running_loop().time()
         zygote = ZygoteLink(self, self._limits)
         zygote.start()
         self._zygote = zygote
@@ -143,6 +147,8 @@ class Fleet:
         if worker in self._links:
             lane, link = self._links[worker]
             link.pid = pid
+            if all(each.is_ready for each in self._lanes if each.is_wanted):
+                self.ready.set()
             _log.debug(events.WORKER_STARTED, lane=lane.name, pid=pid)
 
     def worker_exited(self, worker: int, exit_code: int | None) -> None:
@@ -160,7 +166,11 @@ class Fleet:
         for _, link in list(self._links.values()):
             link.has_exited = True
             self._finish_if_over(link)
-        self._restart_zygote()
+        loop = asyncio.get_running_loop()
+        if loop.time() - self._zygote_started_at < _ZYGOTE_RETRY_S:
+            loop.call_later(_ZYGOTE_RETRY_S, self._restart_zygote)
+        else:
+            self._restart_zygote()
 
     # Starting.
 
@@ -214,7 +224,7 @@ class Fleet:
             events.WORKER_DIED, lane=lane.name, exit_code=link.exit_code, decoder_id=decoder_id
         )
         self._settle(lane, link, running)
-        delay_s = lane.backoff_s(was_useful=link.progressed_at_s > link.forked_at_s)
+        delay_s = lane.backoff_s(was_useful=link.has_answered)
         if delay_s:
             asyncio.get_running_loop().call_later(delay_s, self._launch, lane)
         else:

@@ -16,6 +16,11 @@
   const evaluate = eval;
   const NativeDate = Date;
   const NativeString = String;
+  const NativeError = Error;
+  const NativeRangeError = RangeError;
+  const NativeInternalError = InternalError;
+  const NativeRegExp = RegExp;
+  const isView = ArrayBuffer.isView;
   const isArray = Array.isArray;
   const fromBase64 = Uint8Array.fromBase64.bind(Uint8Array);
   const fromHex = Uint8Array.fromHex.bind(Uint8Array);
@@ -57,7 +62,7 @@
 
   function show(value) {
     if (typeof value === "string") return value;
-    if (typeof value === "object" && value !== null && !(value instanceof Error)) {
+    if (typeof value === "object" && value !== null && !(value instanceof NativeError)) {
       try {
         const text = stringify(value);
         if (text !== undefined) return text;
@@ -114,10 +119,10 @@
 
   function failWith(error) {
     try {
-      if (error instanceof InternalError && error.message === "out of memory") {
+      if (error instanceof NativeInternalError && error.message === "out of memory") {
         return fail("memory", "");
       }
-      if (error instanceof RangeError && error.message === "Maximum call stack size exceeded") {
+      if (error instanceof NativeRangeError && error.message === "Maximum call stack size exceeded") {
         return fail("stack", "");
       }
       return fail("script", describe(error));
@@ -154,7 +159,7 @@
     const text = replace(textOf(caller), literals, " ");
     // Its own name in its own head ("function Decoder(") is no call.
     const bare = replace(text, /^\s*(?:async\s+)?function\s*\*?\s*[\w$]*/, "");
-    return exec(new RegExp("(?:^|[^\\w$.])" + name + "\\s*(?:\\?\\.\\s*)?(?:\\(|\\.(?:call|apply)\\s*\\()"), bare) !== null;
+    return exec(new NativeRegExp("(?:^|[^\\w$.])" + name + "\\s*(?:\\?\\.\\s*)?(?:\\(|\\.(?:call|apply)\\s*\\()"), bare) !== null;
   }
 
   function detect(found) {
@@ -190,13 +195,29 @@
 
   // ---- one call
 
+  // Scripts expect `bytes` to be an Array, and JSON shows typed arrays as objects.
+  function plainArray(frame) {
+    const bytes = [];
+    const length = frame.length;
+    for (let i = 0; i < length; i++) bytes[i] = frame[i];
+    return bytes;
+  }
+
+  function readBase64(text) {
+    try {
+      return fromBase64(text);
+    } catch (_) {
+      return fromBase64(text, { __proto__: null, alphabet: "base64url" });
+    }
+  }
+
   function frameBytes(payload, name) {
     const holder = typeof payload === "object" && payload !== null ? payload : {};
     const base64 = holder.data;
     const hex = holder.payload_hex;
     let frame;
     try {
-      if (typeof base64 === "string") frame = fromBase64(base64);
+      if (typeof base64 === "string") frame = readBase64(base64);
       else if (typeof hex === "string") frame = fromHex(hex);
       else {
         fail("script", name + " needs the frame's bytes, but the payload has neither \"data\" (base64) nor \"payload_hex\"");
@@ -207,10 +228,7 @@
       fail("script", name + " needs the frame's bytes, but the payload's " + field);
       return null;
     }
-    const bytes = [];
-    const length = frame.length;
-    for (let i = 0; i < length; i++) bytes[i] = frame[i];
-    return bytes;
+    return plainArray(frame);
   }
 
   function framePort(payload) {
@@ -272,7 +290,9 @@
     const errors = joinErrors(result.errors);
     if (errors !== "") return fail("script", name + " reported: " + errors);
     if (name !== "encodeDownlink") return finish(result.data, name, "as data ");
-    return finish({ bytes: result.bytes, fPort: result.fPort }, name, "");
+    const given = result.bytes;
+    if (!isArray(given) && !isView(given)) return fail("script", name + " returned no bytes");
+    return finish({ bytes: plainArray(given), fPort: result.fPort }, name, "");
   }
 
   function callLorawan(name, payload, metadata, receivedMs) {

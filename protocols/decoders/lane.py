@@ -38,6 +38,10 @@ class Lane:
         self._pump_is_due = False
         self._early_deaths = 0
 
+    @property
+    def is_ready(self) -> bool:
+        return self.link is not None and self.link.pid is not None
+
     def push(self, job: Job) -> None:
         self.queue.push(job)
         self._pump_soon()

@@ -25,6 +25,7 @@ from protocols.decoders.worker_link import WorkerLink
 from protocols.errors import DecodeError, DecoderCrashed, DecoderUnavailable
 
 _WATCHES_PER_LIMIT = 8
+_START_TIMEOUT_S = 20.0
 
 _log = structlog.get_logger(__name__)
 
@@ -73,11 +74,13 @@ class DecoderPool:
         return self._fleet.zygote_pid
 
     async def start(self) -> None:
-        """Starts the processes; requests may be submitted at once. Raises: DecoderUnavailable."""
+        """Returns when the workers are there. Raises: DecoderUnavailable when they do not come."""
         try:
             self._fleet.start()
+            await asyncio.wait_for(self._fleet.ready.wait(), _START_TIMEOUT_S)
         except OSError as exc:
-            raise DecoderUnavailable(f"The decoder processes cannot be started: {exc}") from exc
+            self._fleet.stop()
+            raise DecoderUnavailable(f"The decoder processes cannot be started: {exc or 'no answer'}") from exc
         self._routing.is_open = True
 
     async def stop(self, *, timeout_s: float) -> None:

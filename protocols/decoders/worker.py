@@ -8,6 +8,7 @@ A context belongs to one version of one decoder and is thrown away after anythin
 engine on an error path: an interrupt, memory running out, a stack overflow.
 """
 
+import contextlib
 import re
 import time
 from collections import OrderedDict
@@ -98,7 +99,11 @@ class ScriptContext:
         try:
             text = self._run(item.function, payload, metadata, float(item.received_ms))
         except _quickjs.JSException as exc:
-            raise self._escaped(exc, "cpu") from None
+            failure = self._escaped(exc, "cpu")
+            with contextlib.suppress(Failure):
+                # What it wrote to the console until then may tell where it hangs.
+                failure.report = self._read_report()
+            raise failure from None
         if text is not None:
             return text, None
         report = self._read_report()

@@ -37,13 +37,13 @@ class WorkerLink:
         self.in_flight: dict[int, Job] = {}
         self.batches = 0
         self.is_open = True
+        self.has_answered = False
         self.exit_code: int | None = None
         self.has_exited = False
         # Set when the hub itself kills the worker, and for whose sake.
         self.blamed: Job | None = None
         self.is_condemned = False
-        self.forked_at_s = time.monotonic()
-        self.progressed_at_s = self.forked_at_s
+        self.progressed_at_s = time.monotonic()
         self._known: set[tuple[int, str]] = set()
         self._batch_ends: list[int] = []
         self._unsent = bytearray()
@@ -173,6 +173,7 @@ class WorkerLink:
 
     def _take(self, results: list[WorkResult]) -> None:
         self.progressed_at_s = time.monotonic()
+        self.has_answered = True
         if results and self._batch_ends and results[-1].sequence == self._batch_ends[0]:
             del self._batch_ends[0]
             self.batches -= 1

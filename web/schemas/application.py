@@ -7,7 +7,7 @@ from typing import Any
 from marshmallow import ValidationError, fields, validate, validates_schema
 
 from protocols.messages import DeviceType
-from storage.repositories.receptions import StatusCheck
+from storage.repositories.application_status import StatusCheck
 from web.schemas.data_target import DataTargetSchema
 from web.schemas.fields import (
     ApiSchema,
