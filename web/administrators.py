@@ -33,9 +33,7 @@ async def ensure_administrator(
         # Another process may have been first.
         if users.has_administrator(transaction):
             return None
-        new = NewUser(
-            name=_NAME, email=email, password_hash=password_hash, is_administrator=True
-        )
+        new = NewUser(name=_NAME, email=email, password_hash=password_hash, is_administrator=True)
         return users.create(transaction, new, Author(None, now))
 
     user_id = await database.write(unit)

@@ -68,9 +68,9 @@ class ReceivedMessageSchema(ApiSchema):
     """The latest message of a device."""
 
     id = fields.String()
-    created_at = Instant(attribute="received_at")
-    updated_at = Instant(attribute="received_at")
-    sent_time = Instant(attribute="received_at")
+    created_at = Instant(attribute="received_at", dump_only=True)
+    updated_at = Instant(attribute="received_at", dump_only=True)
+    sent_time = Instant(attribute="received_at", dump_only=True)
     rssi = fields.Float(allow_none=True)
     snr = fields.Float(allow_none=True)
     raw_data = fields.Raw(allow_none=True)
@@ -78,8 +78,8 @@ class ReceivedMessageSchema(ApiSchema):
 
 class MessageTimeSchema(ApiSchema):
     id = fields.String()
-    created_at = Instant(attribute="received_at")
-    sent_time = Instant(attribute="received_at")
+    created_at = Instant(attribute="received_at", dump_only=True)
+    sent_time = Instant(attribute="received_at", dump_only=True)
 
 
 class LocationSchema(ApiSchema):
