@@ -16,5 +16,5 @@ async def anonymous(tmp_path: Path) -> AsyncIterator[Api]:
 @pytest.fixture
 async def api(anonymous: Api) -> Api:
     """The API as the administrator."""
-    await anonymous.login()
+    anonymous.sign_in()
     return anonymous

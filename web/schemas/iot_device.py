@@ -56,6 +56,21 @@ class DeviceBody(ApiSchema):
     device_model_id = Id(load_default=None, allow_none=True)
 
 
+class TargetAndDecoderBody(ApiSchema):
+    data_target_id = Id(required=True)
+    payload_decoder_id = Id(load_default=None, allow_none=True)
+
+
+class MoveDeviceBody(ApiSchema):
+    """The application, and through which decoders to which of its data targets."""
+
+    application_id = Id(required=True)
+    organization_id = Id(load_default=None, allow_none=True)
+    data_target_to_payload_decoder_ids = fields.List(
+        fields.Nested(TargetAndDecoderBody), load_default=list, validate=validate.Length(max=1000)
+    )
+
+
 class BatchBody(ApiSchema):
     """Devices to be created or updated one by one; each is validated by itself."""
 
