@@ -143,7 +143,7 @@ class Hub:
             results=stores.results,
             journal=stores.journal,
             on_committed=self._announce,
-            on_started=self._roster.look_again,
+            on_untold=self._roster.look_again,
         )
         self._spawn(
             "targets", Supervisor, strategy=Strategy.ONE_FOR_ONE, max_restarts=_NEVER_ESCALATE
@@ -199,6 +199,7 @@ class Hub:
             except TimeoutError:
                 log.warning(events.HUB_DRAIN_TIMEOUT, timeout_s=timeout_s * _DRAIN_SHARE)
         report = await self.system.stop(timeout_s * (1 - _DRAIN_SHARE))
+        await self._stores.results.release_cursor()
         log.info(events.HUB_STOP, report=str(report))
 
     def _spawn(self, name: str, actor_class: type[Actor], **arguments: Any) -> ActorRef[Any]:
@@ -217,7 +218,7 @@ class Hub:
             idle_after_s=self._settings.passivate_after_s,
         )
 
-    def _announce(self, results: list[MessageResult]) -> None:
+    def _announce(self, results: Sequence[MessageResult]) -> None:
         self._roster.deliver(outbox_items(results))
 
     async def _open_target(self, target_id: TargetId) -> Target:

@@ -6,7 +6,7 @@ way, is dropped: after a crash of some actor the router dispatches again, and th
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -40,16 +40,16 @@ class WriterActor(Actor):
         *,
         results: ResultStore,
         journal: Journal,
-        on_committed: Callable[[list[MessageResult]], None],
-        on_started: Callable[[], None],
+        on_committed: Callable[[Sequence[MessageResult]], None],
+        on_untold: Callable[[], None],
     ) -> None:
-        """`on_committed` is called on the loop with what is on disk, `on_started` when the outbox
+        """`on_committed` is called on the loop with what is on disk, `on_untold` when the outbox
         may hold what nobody was told of; both must only tell."""
         super().__init__()
         self._results = results
         self._journal = journal
         self._on_committed = on_committed
-        self._on_started = on_started
+        self._on_untold = on_untold
         self._watermark: Watermark | None = None
         self._batch: list[MessageResult] = []
         self._live: dict[MessageId, int] = {}
@@ -59,7 +59,7 @@ class WriterActor(Actor):
     async def on_start(self) -> None:
         self._watermark = Watermark(await self._journal.cursor())
         # An instance before this one may have committed results without having told anybody.
-        self._on_started()
+        self._on_untold()
 
     def on_receive(self, message: Any) -> None:
         match message:
@@ -116,15 +116,17 @@ class WriterActor(Actor):
 
     async def _commit(self, batch: list[MessageResult]) -> None:
         positions = [result.position for result in batch if result.position is not None]
-        report = await self._commit_patiently(batch, self._known.after(positions))
+        written = await self._commit_patiently(batch, self._known.after(positions))
         self._known.settle(positions)
         self._writing.difference_update(positions)
         if positions and (router := self.system.find(paths.ROUTER)) is not None:
             router.tell(UplinksSettled(positions))
-        self._on_committed([r for r in batch if r.uplink.message_id not in report])
+        self._on_committed(written)
 
-    async def _commit_patiently(self, batch: list[MessageResult], cursor: int) -> set[MessageId]:
-        """Commit, however long the storage takes to come back; return what was set aside."""
+    async def _commit_patiently(
+        self, batch: list[MessageResult], cursor: int
+    ) -> Sequence[MessageResult]:
+        """Commit, however long the storage takes to come back; return what took effect."""
         attempt = 0
         while True:
             try:
@@ -137,7 +139,9 @@ class WriterActor(Actor):
             else:
                 if attempt:
                     log.info(events.RESULTS_RESUME, attempts=attempt)
-                return {MessageId(aside) for aside in report.set_aside}
+                if report.repeated:
+                    self._on_untold()
+                return report.written
 
 
 def set_aside(message: SetAsideUplink, now: datetime) -> MessageResult:

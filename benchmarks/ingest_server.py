@@ -73,13 +73,14 @@ async def _storing(api_key: str) -> AsyncIterator[Any]:
     from actors.intake import Intake
     from storage import open_database
     from storage.device_keys import DeviceKeys
-    from storage.journal import Journal
+    from storage.embedded_journal import EmbeddedJournal
 
     with tempfile.TemporaryDirectory() as directory:
         database = open_database(f"sqlite:///{Path(directory) / 'ingest.db'}")
         await database.open()
         await database.write(lambda transaction: _register(transaction, api_key))
-        journal = Journal(database)
+        journal = EmbeddedJournal(database)
+        await journal.open()
         yield Intake(keys=DeviceKeys(database), journal=journal, now=lambda: datetime.now(UTC))
         await database.close()
 

@@ -1,4 +1,7 @@
-"""Uplinks as rows: the same columns stand in the journal, the messages and what was set aside."""
+"""An uplink as a row: the same columns stand in the journal, in messages and in what is set aside."""
+
+from sqlalchemy import Table
+from sqlalchemy.sql.expression import ColumnElement
 
 from protocols.messages import (
     ApplicationId,
@@ -9,11 +12,43 @@ from protocols.messages import (
     Uplink,
 )
 from storage.database import Row
-from storage.instants import instant
+from storage.instants import instant, microseconds
+
+UPLINK_COLUMNS = (
+    "message_id",
+    "position",
+    "device_id",
+    "organization_id",
+    "application_id",
+    "device_type",
+    "received_at",
+    "payload",
+    "source_key",
+)
+
+
+def uplink_columns(table: Table) -> list[ColumnElement[object]]:
+    """Return the columns to select so that `uplink_of` can read the rows."""
+    return [table.c[name] for name in UPLINK_COLUMNS]
+
+
+def uplink_row(uplink: Uplink, position: int) -> tuple[object, ...]:
+    """Return the values of `UPLINK_COLUMNS`."""
+    return (
+        uplink.message_id,
+        position,
+        uplink.device_id,
+        uplink.organization_id,
+        uplink.application_id,
+        uplink.device_type.value,
+        microseconds(uplink.received_at),
+        uplink.payload,
+        uplink.source_key,
+    )
 
 
 def uplink_of(row: Row) -> Uplink:
-    """Return the uplink that a row with all its columns holds."""
+    """Read back what `uplink_row` wrote; the row may have further columns."""
     return Uplink(
         message_id=MessageId(row.message_id),
         device_id=DeviceId(row.device_id),

@@ -32,6 +32,9 @@ class Action(StrEnum):
     RESTART = "RESTART"
 
 
+_ANNOUNCED = frozenset({Action.CREATE, Action.UPDATE, Action.DELETE})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """What was done. `organization_ids`: every organization that it touches; None is no one's."""
@@ -134,7 +137,8 @@ class Call:
         )
 
     async def _announce(self, change: Change) -> None:
-        if change.entity not in _UNANNOUNCED and change.entity_id is not None:
+        is_of_interest = change.entity not in _UNANNOUNCED and change.action in _ANNOUNCED
+        if is_of_interest and change.entity_id is not None:
             await self.services.hub.configuration_changed(
                 what=change.entity, entity_id=change.entity_id
             )

@@ -89,7 +89,7 @@ class Dispatcher:
             result.headers.update(CORS_HEADERS)
             return result
         if route.reply is not None:
-            result = self._schema(route.reply).dump(result)
+            result = self._schema(route.reply).dump(result, many=route.is_reply_list)
         return json_answer(request, result, status=route.status)
 
     async def _admit(self, request: BaseRequest, route: Route) -> Caller:
@@ -120,7 +120,7 @@ class Dispatcher:
             loaded: Mapping[str, Any] = self._schema(schema).load(data)
         except ValidationError as exc:
             # Its text repeats nothing that was sent, but its cause holds all of it.
-            raise FieldsInvalid(exc.normalized_messages()) from None
+            raise FieldsInvalid(exc) from None
         return loaded
 
     def _schema(self, schema: type[Schema]) -> Schema:

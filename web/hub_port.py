@@ -84,12 +84,6 @@ class HubPort(Protocol):
     async def replay(self, decoder_id: int, since: datetime | None, until: datetime | None) -> int:
         """Queue what this decoder failed on for decoding anew; returns how many messages."""
 
-    def decoder_statistics(self, decoder_id: int) -> Mapping[str, object] | None:
-        """How a decoder has fared since the start, ready for JSON, or None if it never ran.
-
-        `lastError` is a sentence for its owner.
-        """
-
     def actor_tree(self) -> Mapping[str, object]:
         """The whole tree, ready for JSON."""
 

@@ -12,6 +12,7 @@ import signal
 import ssl
 import sys
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Final
 
 import structlog
@@ -32,9 +33,9 @@ from storage.plans import PlanStore
 from storage.results import ResultStore
 from storage.retention import Retention
 from storage.target_settings import TargetSettings
+from web.administrators import ensure_administrator
 from web.app import build_server
 from web.events import HUB_FAIL, HUB_READY, HUB_SHUT_DOWN
-from web.first_administrator import ensure_administrator
 from web.secret_key import load_or_create_secret_key
 from web.services import Services, WebSettings
 from web.settings import Settings, TlsSettings
@@ -63,11 +64,17 @@ async def run(settings: Settings) -> None:
     stopping = _stop_on_signals()
     async with contextlib.AsyncExitStack() as stack:
         database = await stack.enter_async_context(_database(settings))
+        generated = await ensure_administrator(
+            database,
+            settings.administrator.email,
+            settings.administrator.password,
+            now=datetime.now(UTC),
+        )
         hub = await stack.enter_async_context(_hub(settings, database))
         failure = asyncio.create_task(hub.system.wait_failed())
         stack.callback(failure.cancel)
         await stack.enter_async_context(_http(settings, database, hub))
-        await _announce(settings, database)
+        _announce(settings, generated)
         gc.collect()
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
@@ -170,16 +177,14 @@ def _tls(tls: TlsSettings | None) -> ssl.SSLContext | None:
     return context
 
 
-async def _announce(settings: Settings, database: Database) -> None:
-    """Tell the person who started the hub where it is, and once who may enter."""
-    administrator = settings.administrator
-    created = await ensure_administrator(database, administrator.email, administrator.password)
+def _announce(settings: Settings, generated: str | None) -> None:
+    """Tell the person who started the hub where it is, and once how to enter."""
     lines = [f"Tingbro {VERSION} is ready at {settings.http.base_url}"]
-    if created is not None:
+    if generated is not None:
         lines += [
             "This is the first start. The administrator, shown this once:",
-            f"  e-mail    {created.email}",
-            f"  password  {created.password}",
+            f"  e-mail    {settings.administrator.email}",
+            f"  password  {generated}",
         ]
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()

@@ -12,11 +12,23 @@ import orjson
 
 from storage.database import Reader
 from storage.instants import microseconds
-from storage.repositories import applications, attempts, data_targets, devices, receptions
+from storage.repositories import (
+    EVERYWHERE,
+    application_status,
+    applications,
+    attempts,
+    data_targets,
+    decoders,
+    devices,
+    organizations,
+)
+from storage.repositories.application_status import StatusCheck
 from storage.repositories.applications import Application
+from storage.repositories.connections import Connection
 from storage.repositories.data_targets import DataTarget
+from storage.repositories.decoders import Decoder
 from storage.repositories.devices import Device
-from storage.repositories.receptions import Reception, StatusCheck
+from storage.repositories.receptions import Reception
 from web.schemas.data_target import SECRETS, SETTINGS
 from web.schemas.iot_device import location_of
 
@@ -25,13 +37,12 @@ View = Mapping[str, Any]
 
 def device_views(reader: Reader, rows: Sequence[Device]) -> list[View]:
     """Devices with their applications and when they were last heard of."""
-    latest = receptions.latest(reader, [row.id for row in rows])
     owners = application_headers(reader, {row.application_id for row in rows})
     return [
         {
             **_device_columns(row),
             "application": owners[row.application_id],
-            "latest_received_message": reception_view(latest.get(row.id)),
+            "latest_received_message": last_heard_view(row),
         }
         for row in rows
     ]
@@ -50,19 +61,22 @@ def application_headers(reader: Reader, application_ids: set[int]) -> Mapping[in
     }
 
 
-def reception_view(reception: Reception | None) -> View | None:
-    """The latest message. Its payload is left out where it was not asked for."""
-    if reception is None:
+def last_heard_view(device: Device) -> View | None:
+    """When a device last sent something, as lists show it: without the message itself."""
+    if device.last_message_at is None:
         return None
-    view: dict[str, Any] = {
+    return {"received_at": device.last_message_at, "rssi": None, "snr": None}
+
+
+def reception_view(reception: Reception) -> View:
+    """A message with its payload."""
+    return {
         "id": reception.id,
         "received_at": reception.received_at,
         "rssi": None,
         "snr": None,
+        "raw_data": orjson.loads(reception.payload or b"null"),
     }
-    if reception.raw_data is not None:
-        view["raw_data"] = orjson.loads(reception.raw_data)
-    return view
 
 
 def data_target_views(reader: Reader, rows: Sequence[DataTarget], now: datetime) -> list[View]:
@@ -70,13 +84,53 @@ def data_target_views(reader: Reader, rows: Sequence[DataTarget], now: datetime)
     owners = application_headers(reader, {row.application_id for row in rows})
     since = microseconds(now - timedelta(days=1))
     failing = attempts.targets_with_errors(reader, [row.id for row in rows], since)
-    delivered = attempts.latest_delivery_at(reader, [row.id for row in rows])
     return [
         {
             **_data_target_columns(row),
             "application": owners[row.application_id],
             "has_recent_errors": row.id in failing,
-            "last_message_date": delivered.get(row.id),
+        }
+        for row in rows
+    ]
+
+
+def decoder_views(reader: Reader, rows: Sequence[Decoder]) -> list[View]:
+    """Payload decoders with their organizations; one that is everyone's has none."""
+    owners = organizations.names(reader, {row.organization_id or 0 for row in rows})
+    return [
+        {
+            "id": row.id,
+            "stamps": row.stamps,
+            "name": row.name,
+            "decoding_function": row.decoding_function,
+            "organization_id": row.organization_id,
+            "organization": _named(row.organization_id, owners),
+        }
+        for row in rows
+    ]
+
+
+def connection_views(reader: Reader, rows: Sequence[Connection]) -> list[View]:
+    """Connections with what they connect."""
+    device_ids = {device_id for row in rows for device_id in row.fields.device_ids}
+    found = {row.id: row for row in devices.get_many(reader, EVERYWHERE, sorted(device_ids))}
+    targets = data_targets.headers(reader, {row.fields.data_target_id for row in rows})
+    decoder_names = decoders.names(reader, {row.fields.payload_decoder_id or 0 for row in rows})
+    return [
+        {
+            "id": row.id,
+            "stamps": row.stamps,
+            "iot_devices": [
+                {
+                    "id": device_id,
+                    "name": found[device_id].fields.name,
+                    "type": found[device_id].type,
+                    "application_id": found[device_id].application_id,
+                }
+                for device_id in row.fields.device_ids
+            ],
+            "payload_decoder": _named(row.fields.payload_decoder_id, decoder_names),
+            "data_target": targets[row.fields.data_target_id],
         }
         for row in rows
     ]
@@ -87,9 +141,8 @@ def application_views(reader: Reader, rows: Sequence[Application], now: datetime
     ids = [row.id for row in rows]
     traits = applications.traits(reader, ids)
     found_devices = devices.list_of_applications(reader, ids)
-    latest = receptions.latest(reader, [row.id for row in found_devices])
     targets = data_target_views(reader, data_targets.list_of_applications(reader, ids), now)
-    status = applications.status_of(reader, ids, now)
+    stable = application_status.stable_among(reader, ids, now)
     return [
         {
             "id": row.id,
@@ -106,13 +159,13 @@ def application_views(reader: Reader, rows: Sequence[Application], now: datetime
                     "id": device.id,
                     "name": device.fields.name,
                     "type": device.type,
-                    "latest_received_message": reception_view(latest.get(device.id)),
+                    "latest_received_message": last_heard_view(device),
                 }
                 for device in found_devices
                 if device.application_id == row.id
             ],
             "data_targets": [target for target in targets if target["application"]["id"] == row.id],
-            "status_check": status.get(row.id, StatusCheck.ALERT),
+            "status_check": StatusCheck.STABLE if row.id in stable else StatusCheck.ALERT,
         }
         for row in rows
     ]
@@ -144,6 +197,10 @@ def _data_target_columns(row: DataTarget) -> View:
         **settings,
         **is_set,
     }
+
+
+def _named(row_id: int | None, names: Mapping[int, str]) -> View | None:
+    return None if row_id is None else {"id": row_id, "name": names[row_id]}
 
 
 def _snake(name: str) -> str:

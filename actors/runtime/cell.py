@@ -32,6 +32,7 @@ from actors.runtime.state import ActorState
 
 if TYPE_CHECKING:
     from actors.runtime.actor import Actor
+    from actors.runtime.directory import Directory
     from actors.runtime.family import Family
     from actors.runtime.messages import Poison, Redelivery
     from actors.runtime.props import Props
@@ -65,6 +66,7 @@ class CellExtras:
     """What only some cells need: made at first use."""
 
     __slots__ = (
+        "directory",
         "error",
         "family",
         "interrupted",
@@ -80,7 +82,8 @@ class CellExtras:
     )
 
     def __init__(self) -> None:
-        self.family: Family | None = None
+        self.family: Family | None = None  # of a supervisor
+        self.directory: Directory[Any] | None = None  # of a directory's keeper
         self.error: Exception | None = None  # what ended the previous instance
         self.starts = 0
         self.retry: Redelivery | Poison | None = None  # goes first to the next instance

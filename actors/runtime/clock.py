@@ -95,7 +95,7 @@ class VirtualClock(Clock):
         self._elapsed_s = 0.0
         self._due: list[tuple[float, int, _VirtualHandle]] = []
         self._order = itertools.count()
-        self._busy_probes: list[Callable[[], bool]] = []
+        self._probes: list[Callable[[], int | None]] = []
 
     def monotonic(self) -> float:
         return self._elapsed_s
@@ -109,9 +109,9 @@ class VirtualClock(Clock):
         heapq.heappush(self._due, (due_s, next(self._order), handle))
         return handle
 
-    def watch_busy(self, probe: Callable[[], bool]) -> None:
-        """Have `settle` wait while `probe()` is true. An ActorSystem registers its dispatcher."""
-        self._busy_probes.append(probe)
+    def watch_activity(self, probe: Callable[[], int | None]) -> None:
+        """Have `settle` wait while `probe()` is None or changes, as an ActorSystem does."""
+        self._probes.append(probe)
 
     def shift(self, seconds: float) -> None:
         """Let time pass without firing timers; they fire at the next `advance`."""
@@ -120,9 +120,12 @@ class VirtualClock(Clock):
     async def settle(self) -> None:
         """Let the loop run until no actor has anything to do at this moment."""
         quiet = 0
+        before: list[int | None] = []
         while quiet < _QUIET_TURNS:
             await asyncio.sleep(0)
-            quiet = 0 if any(probe() for probe in self._busy_probes) else quiet + 1
+            now = [probe() for probe in self._probes]
+            quiet = quiet + 1 if now == before and None not in now else 0
+            before = now
 
     async def advance(self, seconds: float) -> None:
         """Let `seconds` pass: fire each timer at its moment and let its effects settle."""

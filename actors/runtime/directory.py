@@ -122,6 +122,7 @@ class Directory(Generic[K]):
 
     def attach(self, keeper: Cell) -> None:
         """Take the place in the tree below `keeper`, whose statistics this shares."""
+        keeper.extras.directory = self
         self._props = Props(
             create=self._create,
             actor_class=self._create if isinstance(self._create, type) else Actor,

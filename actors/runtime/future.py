@@ -16,7 +16,7 @@ import functools
 import queue
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Generator, Iterable
+from collections.abc import Callable, Coroutine, Generator
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
@@ -123,7 +123,7 @@ class ActorFuture(pykka.Future[T]):
 
         return self._derive(lambda timeout: func(self.get(timeout=timeout)), mapped)
 
-    def filter(self: pykka.Future[Iterable[U]], func: Callable[[U], bool]) -> pykka.Future[Any]:
+    def filter(self: pykka.Future[Any], func: Callable[[Any], bool]) -> pykka.Future[Any]:
         return self.map(lambda items: [item for item in items if func(item)])
 
     def reduce(self: pykka.Future[Any], func: Callable[[Any, Any], Any], *args: Any) -> Any:

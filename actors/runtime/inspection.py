@@ -66,7 +66,7 @@ def inspect_cell(cell: Cell, child: Child | None, *, deep: bool = True) -> Actor
     """Describe a supervised actor and, if `deep`, everything below it."""
     props = cell.props
     statistics = props.statistics
-    directory = getattr(cell.actor, "directory", None)
+    directory = cell.extras.directory if cell.has_extras else None
     return ActorInfo(
         path=cell.path,
         actor_class=props.actor_class.__name__,

@@ -96,13 +96,14 @@ class ActorSystem:
         """Start the root supervisor on the running loop."""
         if self._root is not None:
             raise RuntimeError("this system was started before; make a new one")
-        if getattr(_of_thread, "system", None) is not None:
+        other: ActorSystem | None = getattr(_of_thread, "system", None)
+        if other is not None and not other.dispatcher.loop.is_closed():
             raise RuntimeError("another system runs on this thread")
         self.dispatcher = Dispatcher(
             self.clock.monotonic, on_slow=self._on_slow, on_fatal=self._on_fatal, slow_s=SLOW_S
         )
         if isinstance(self.clock, VirtualClock):
-            self.clock.watch_busy(lambda: self.dispatcher.is_busy)
+            self.clock.watch_activity(lambda: self.dispatcher.activity)
         self._failed = asyncio.get_running_loop().create_future()
         _of_thread.system = self
         props = Props(
@@ -278,10 +279,10 @@ class ActorSystem:
             return None
         cell = self._root
         for part in parts[1:]:
-            directory = getattr(cell.actor, "directory", None)
+            directory = cell.extras.directory if cell.has_extras else None
             family = cell.extras.family if cell.has_extras else None
             below: Cell | None = None
-            if isinstance(directory, Directory):
+            if directory is not None:
                 below = directory.cell_at(part)
             elif family is not None and part in family.children:
                 below = family.children[part].cell
@@ -312,7 +313,7 @@ class ActorSystem:
 
     def _directory_of(self, cell: Cell) -> Directory[Any] | None:
         parent = cell.props.parent
-        return getattr(parent.actor, "directory", None) if parent is not None else None
+        return parent.extras.directory if parent is not None else None
 
     def _virtual_at(self, path: str) -> Cell | None:
         cell = self._cell_at(path)

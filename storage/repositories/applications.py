@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Select, delete, select, update
 
 from protocols.errors import NotFound
 from storage.database import Reader, Row, Transaction
-from storage.repositories.paging import Page, PageOf, fetch_page
-from storage.repositories.receptions import StatusCheck, has_status
+from storage.repositories.application_status import StatusCheck, has_status
+from storage.repositories.paging import Page, PageOf, count, fetch_page
 from storage.repositories.scope import Scope
 from storage.repositories.stamps import Author, Stamps
 from storage.tables.entities import (
@@ -93,12 +94,13 @@ class Application:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApplicationFilter:
-    """Only those that meet every condition that is not None."""
+    """Only those that meet every condition that is not None; `at` is now, for the status."""
 
     organization_id: int | None = None
     status: str | None = None
     owner: str | None = None
     status_check: StatusCheck | None = None
+    at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,19 @@ def list_page(
         row_id=application.c.id,
         build=_build,
     )
+
+
+def get_many(reader: Reader, application_ids: Sequence[int]) -> list[Application]:
+    """Those of `application_ids` that there are, in order of id."""
+    rows = reader.fetch_all(
+        _SELECT.where(application.c.id.in_(application_ids)).order_by(application.c.id)
+    )
+    return [_build(row) for row in rows]
+
+
+def count_of(reader: Reader, scope: Scope, wanted: ApplicationFilter) -> int:
+    statement = select(application.c.id).where(scope.condition(application.c.organization_id))
+    return count(reader, _filtered(statement, wanted))
 
 
 def list_owners(reader: Reader, organization_id: int) -> list[str]:
@@ -232,8 +247,8 @@ def _filtered(statement: Select[Any], wanted: ApplicationFilter) -> Select[Any]:
         statement = statement.where(application.c.status == wanted.status)
     if wanted.owner is not None:
         statement = statement.where(application.c.owner == wanted.owner)
-    if wanted.status_check is not None:
-        statement = statement.where(has_status(wanted.status_check))
+    if wanted.status_check is not None and wanted.at is not None:
+        statement = statement.where(has_status(wanted.status_check, wanted.at))
     return statement
 
 

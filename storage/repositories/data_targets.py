@@ -1,6 +1,6 @@
 """Data targets: where an application's messages go."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import orjson
@@ -102,22 +102,23 @@ def list_of_applications(reader: Reader, application_ids: Sequence[int]) -> list
     return [_build(row) for row in rows]
 
 
-def list_all(reader: Reader) -> list[DataTarget]:
-    """Every data target of the hub, for whoever runs them."""
-    return [_build(row) for row in reader.fetch_all(_SELECT.order_by(data_target.c.id))]
+def headers(reader: Reader, target_ids: Collection[int]) -> Mapping[int, Mapping[str, object]]:
+    """Id, name and type of those of `target_ids` that there are."""
+    rows = reader.fetch_all(
+        select(data_target.c.id, data_target.c.name, data_target.c.type).where(
+            data_target.c.id.in_(sorted(target_ids))
+        )
+    )
+    return {row.id: row._asdict() for row in rows}
 
 
 def update_fields(
-    transaction: Transaction,
-    target_id: int,
-    application_id: int,
-    fields: DataTargetFields,
-    author: Author,
+    transaction: Transaction, target_id: int, fields: DataTargetFields, author: Author
 ) -> None:
     transaction.execute(
         update(data_target)
         .where(data_target.c.id == target_id)
-        .values(application_id=application_id, **fields.columns(), **author.updating())
+        .values(**fields.columns(), **author.updating())
     )
 
 

@@ -1,5 +1,6 @@
 """Payload decoders: scripts that make something useful of what a device sends."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, delete, or_, select, update
@@ -79,6 +80,16 @@ def list_page(
         row_id=payload_decoder.c.id,
         build=_build,
     )
+
+
+def names(reader: Reader, decoder_ids: Collection[int]) -> Mapping[int, str]:
+    """The names of those of `decoder_ids` that there are."""
+    rows = reader.fetch_all(
+        select(payload_decoder.c.id, payload_decoder.c.name).where(
+            payload_decoder.c.id.in_(sorted(decoder_ids))
+        )
+    )
+    return {row.id: row.name for row in rows}
 
 
 def is_in_use(reader: Reader, decoder_id: int) -> bool:

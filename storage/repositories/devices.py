@@ -8,29 +8,34 @@ from sqlalchemy import Select, delete, select, update
 
 from protocols.errors import NotFound
 from storage.database import Reader, Row, Transaction
-from storage.repositories.paging import Page, PageOf, fetch_page
+from storage.repositories.paging import Page, PageOf, count, fetch_page
 from storage.repositories.scope import Scope
 from storage.repositories.stamps import Author, Stamps
 from storage.tables.entities import application, connection, connection_device, iot_device
+from storage.tables.pipeline import device_state
 
 _FIELDS = ("name", "longitude", "latitude", "comment_on_location", "comment", "metadata")
-_SELECT = select(
+_COLUMNS = select(
     iot_device.c.id,
     iot_device.c.application_id,
     application.c.organization_id,
     iot_device.c.type,
     iot_device.c.api_key,
     *(iot_device.c[name] for name in _FIELDS),
+    device_state.c.last_message_at,
     iot_device.c.created_at,
     iot_device.c.updated_at,
     iot_device.c.created_by,
     iot_device.c.updated_by,
 ).join(application, application.c.id == iot_device.c.application_id)
+# A device that has never sent anything has no state.
+_SELECT = _COLUMNS.join(device_state, device_state.c.device_id == iot_device.c.id, isouter=True)
 _SORTABLE = {
     "name": iot_device.c.name,
     "type": iot_device.c.type,
     "commentOnLocation": iot_device.c.comment_on_location,
     "comment": iot_device.c.comment,
+    "lastActiveTime": device_state.c.last_message_at,
     "createdAt": iot_device.c.created_at,
     "updatedAt": iot_device.c.updated_at,
 }
@@ -61,6 +66,7 @@ class Device:
     type: str
     api_key: str | None
     fields: DeviceFields
+    last_message_at: int | None
     stamps: Stamps
 
 
@@ -122,6 +128,15 @@ def list_of_applications(reader: Reader, application_ids: Sequence[int]) -> list
     return [_build(row) for row in rows]
 
 
+def count_of_organization(reader: Reader, organization_id: int) -> int:
+    return count(
+        reader,
+        select(iot_device.c.id)
+        .join(application, application.c.id == iot_device.c.application_id)
+        .where(application.c.organization_id == organization_id),
+    )
+
+
 def list_of_decoder(reader: Reader, scope: Scope, decoder_id: int, page: Page) -> PageOf[Device]:
     """The devices whose messages that decoder decodes."""
     decoded = (
@@ -177,5 +192,6 @@ def _build(row: Row) -> Device:
         row.type,
         row.api_key,
         DeviceFields(**{name: getattr(row, name) for name in _FIELDS}),
+        row.last_message_at,
         Stamps.of(row),
     )

@@ -1,5 +1,6 @@
 """Organizations: who owns applications, decoders and keys."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import delete, select, update
@@ -61,6 +62,16 @@ def list_page(reader: Reader, scope: Scope, page: Page) -> PageOf[Organization]:
         row_id=organization.c.id,
         build=_build,
     )
+
+
+def names(reader: Reader, organization_ids: Collection[int]) -> Mapping[int, str]:
+    """The names of those of `organization_ids` that there are."""
+    rows = reader.fetch_all(
+        select(organization.c.id, organization.c.name).where(
+            organization.c.id.in_(sorted(organization_ids))
+        )
+    )
+    return {row.id: row.name for row in rows}
 
 
 def is_name_taken(reader: Reader, name: str, *, except_id: int | None = None) -> bool:

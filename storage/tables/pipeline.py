@@ -63,9 +63,11 @@ journal_cursor = Table(
     metadata,
     Column("name", Text, primary_key=True),
     _number("position"),
+    Column("tail", BigInteger, nullable=False, server_default=text("0")),
     Column("starts", Integer, nullable=False, server_default=text("0")),
 )
-"""How far everything is settled; `starts` counts the starts of the hub since it last moved."""
+"""How far everything is settled, and the last position ever given (`tail`): entries settle out of
+order, so the journal's own rows do not tell. `starts` counts the starts since `position` last moved."""
 
 source_key = Table(
     "source_key",
@@ -170,6 +172,14 @@ Index(
     delivery.c.position,
     sqlite_where=is_waiting,
     postgresql_where=is_waiting,
+)
+_is_in_back_off = delivery.c.next_at.is_not(None)
+Index(
+    "ix_delivery_due",
+    delivery.c.target_id,
+    delivery.c.next_at,
+    sqlite_where=_is_in_back_off,
+    postgresql_where=_is_in_back_off,
 )
 
 delivery_lane = Table(

@@ -35,10 +35,10 @@ async def _create(call: Call) -> View:
 async def _get(call: Call) -> View:
     def read(reader: Reader) -> View:
         found = devices.get(reader, call.scope, call.id)
-        latest = receptions.latest_with_payload(reader, call.id)
+        latest = receptions.latest(reader, call.id)
         return {
             **device_views(reader, [found])[0],
-            "latest_received_message": reception_view(latest),
+            **({"latest_received_message": reception_view(latest)} if latest else {}),
             "received_messages_metadata": receptions.recent(reader, call.id, _RECENT_MESSAGES),
         }
 
@@ -67,13 +67,12 @@ async def _map(call: Call) -> list[View]:
     def read(reader: Reader) -> list[View]:
         applications.get(reader, call.scope, call.id)
         rows = devices.list_of_applications(reader, [call.id])
-        latest = receptions.latest(reader, [row.id for row in rows])
         return [
             {
                 "id": row.id,
                 "name": row.fields.name,
                 "type": row.type,
-                "latest_sent_message": latest[row.id].received_at if row.id in latest else None,
+                "latest_sent_message": row.last_message_at,
                 "location": location_of(row.fields.longitude, row.fields.latitude),
             }
             for row in rows
@@ -86,7 +85,6 @@ async def _list_of_decoder(call: Call) -> Mapping[str, Any]:
     def read(reader: Reader) -> Mapping[str, Any]:
         decoders.get(reader, call.scope, call.id)
         page = devices.list_of_decoder(reader, call.scope, call.id, call.page)
-        latest = receptions.latest(reader, [row.id for row in page.rows])
         rows = [
             {
                 "id": row.id,
@@ -94,7 +92,7 @@ async def _list_of_decoder(call: Call) -> Mapping[str, Any]:
                 "can_read": True,
                 "application_id": row.application_id,
                 "organization_id": row.organization_id,
-                "last_active_time": latest[row.id].received_at if row.id in latest else None,
+                "last_active_time": row.last_message_at,
             }
             for row in page.rows
         ]

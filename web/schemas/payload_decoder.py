@@ -47,6 +47,14 @@ class DecoderSchema(StampedSchema):
     organization = fields.Nested(IdAndNameSchema, allow_none=True)
 
 
+class DecoderDetailSchema(DecoderSchema):
+    """With what it fails on, until that has been decoded again."""
+
+    failed_messages = fields.Integer()
+    last_error = fields.String(allow_none=True)
+    last_error_at = Instant()
+
+
 class MinimalDecoderSchema(ApiSchema):
     id = fields.Integer()
     name = fields.String()

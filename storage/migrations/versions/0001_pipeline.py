@@ -52,6 +52,7 @@ def _create_journal_cursor() -> None:
         "journal_cursor",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("position", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("tail", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("starts", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.PrimaryKeyConstraint("name", name="pk_journal_cursor"),
     )
@@ -164,6 +165,14 @@ def _create_delivery() -> None:
         sa.Column("settled_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("delivery_id", name="pk_delivery"),
         sqlite_with_rowid=False,
+    )
+    op.create_index(
+        "ix_delivery_due",
+        "delivery",
+        ["target_id", "next_at"],
+        unique=False,
+        sqlite_where=sa.text("next_at IS NOT NULL"),
+        postgresql_where=sa.text("next_at IS NOT NULL"),
     )
     op.create_index(
         "ix_delivery_message",
