@@ -324,3 +324,24 @@ async def test_large_payloads_pass(pool: DecoderPool, size_bytes: int) -> None:
     for _ in range(40):
         pool.submit(request(script, {"text": "x" * size_bytes}), seen)
     assert {body_of(outcome) for outcome in await seen.all()} == {size_bytes}
+
+
+async def test_decoder_that_is_always_slow_leaves_the_shared_worker(pool: DecoderPool) -> None:
+    hog = source(
+        "function decode(p) { for (let end = Date.now() + 60; Date.now() < end;); return 1; }"
+    )
+    for _ in range(6):
+        await ask(pool, hog)
+    neighbour = await trusted(pool, ECHO)
+    finished: list[str] = []
+    seen = Outcomes(21)
+
+    def note(name: str, outcome: DecodeOutcome) -> None:
+        finished.append(name)
+        seen(outcome)
+
+    pool.submit(request(hog), lambda outcome: note("hog", outcome))
+    for n in range(20):
+        pool.submit(request(neighbour, {"n": n}), lambda outcome: note("neighbour", outcome))
+    await seen.all()
+    assert finished == ["neighbour"] * 20 + ["hog"]
