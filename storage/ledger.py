@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy import Select, func, select
 
 from storage.database import Database, Reader
+from storage.tables.entities import organization
 from storage.tables.pipeline import (
     delivery,
     is_deferred,
@@ -27,6 +28,7 @@ from storage.tables.pipeline import (
     set_aside,
 )
 
+_ORGANIZATIONS = select(organization.c.id)
 _COUNTERS = select(ledger)
 _PENDING = select(journal.c.organization_id, func.count().label("rows")).group_by(
     journal.c.organization_id
@@ -141,7 +143,7 @@ class Ledger:
         self._database = database
 
     async def balance(self, organization_ids: Sequence[int] | None = None) -> list[LedgerBalance]:
-        """Return the balance of these organizations, or of all that ever had a message."""
+        """Return the balance of these organizations, or of all there are or have been."""
         balances = await self._database.read(_balances)
         return [
             balance
@@ -159,7 +161,9 @@ def _balances(reader: Reader) -> list[LedgerBalance]:
     pending = _by_organization(reader, _PENDING)
     deferred = _by_organization(reader, _DEFERRED)
     waiting = _by_state(reader, _WAITING)
-    ids = sorted(counters.keys() | pending.keys() | deferred.keys() | waiting.keys())
+    existing = {row.id for row in reader.fetch_all(_ORGANIZATIONS)}
+    # An organization without messages has books too; one that was deleted keeps its own.
+    ids = sorted(existing | counters.keys() | pending.keys() | deferred.keys() | waiting.keys())
 
     def count(organization_id: int, name: str) -> int:
         row = counters.get(organization_id)

@@ -2,19 +2,13 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
 from urllib.parse import unquote
 
 from protocols.errors import NotFound, SchemaMismatch, StorageUnavailable
 from storage import open_database
-from storage.database import Transaction
 from storage.migrations import head_revision
-from storage.repositories import audit, users
-from storage.repositories.stamps import Author
-from web.passwords import PasswordHasher, generate_password
+from web import administrators
 from web.settings import Settings
-
-COMMAND_LINE: Final = "command_line"
 
 
 def database_file(settings: Settings) -> Path:
@@ -61,37 +55,11 @@ async def reset_password(settings: Settings, email: str) -> str:
         raise NotFound(
             f"There is no database at {database_file(settings)}: is TINGBRO_DATA_DIR the hub's?"
         )
-    password = generate_password()
-    password_hash = await PasswordHasher().hash(password)
-    at = datetime.now(UTC)
-
-    def reset(transaction: Transaction) -> None:
-        try:
-            user = users.get_by_email(transaction, email)
-        except NotFound:
-            raise NotFound(f"There is no user with the e-mail {email}.") from None
-        users.update_password(transaction, user.id, password_hash, Author(None, at))
-        audit.record(transaction, _audit_entry(user, at))
-
     database = open_database(settings.storage.database_url, is_shared=True, migrate=False)
     await database.open()
     try:
-        await database.write(reset)
+        return await administrators.reset_password(database, email, now=datetime.now(UTC))
+    except NotFound:
+        raise NotFound(f"There is no user with the e-mail {email}.") from None
     finally:
         await database.close()
-    return password
-
-
-def _audit_entry(user: users.User, at: datetime) -> audit.NewAuditEntry:
-    return audit.NewAuditEntry(
-        at=at,
-        actor_type=COMMAND_LINE,
-        actor_id=None,
-        actor_name="tingbro admin reset-password",
-        address=None,
-        action="reset_password",
-        entity="user",
-        entity_id=user.id,
-        entity_name=user.email,
-        organization_id=None,
-    )

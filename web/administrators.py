@@ -1,4 +1,4 @@
-"""The first administrator, and the way back in for one who is locked out."""
+"""The first administrator."""
 
 from datetime import datetime
 
@@ -7,7 +7,7 @@ import structlog
 from storage.database import Database, Transaction
 from storage.repositories import Author, users
 from storage.repositories.users import NewUser
-from web.events import ADMINISTRATOR_CREATE, PASSWORD_RESET
+from web.events import ADMINISTRATOR_CREATE
 from web.passwords import PasswordHasher, generate_password
 
 _log = structlog.get_logger()
@@ -33,9 +33,7 @@ async def ensure_administrator(
         # Another process may have been first.
         if users.has_administrator(transaction):
             return None
-        new = NewUser(
-            name=_NAME, email=email, password_hash=password_hash, is_administrator=True
-        )
+        new = NewUser(name=_NAME, email=email, password_hash=password_hash, is_administrator=True)
         return users.create(transaction, new, Author(None, now))
 
     user_id = await database.write(unit)
@@ -43,20 +41,3 @@ async def ensure_administrator(
         return None
     _log.info(ADMINISTRATOR_CREATE, user_id=user_id)
     return None if password else chosen
-
-
-async def reset_password(database: Database, email: str, *, now: datetime) -> str:
-    """Give a user a new, generated password and end all sessions; returns it, to be shown once.
-
-    Raises: NotFound.
-    """
-    password = generate_password()
-    password_hash = await PasswordHasher().hash(password)
-
-    def unit(transaction: Transaction) -> int:
-        user = users.get_by_email(transaction, email)
-        users.update_password(transaction, user.id, password_hash, Author(None, now))
-        return user.id
-
-    _log.info(PASSWORD_RESET, user_id=await database.write(unit))
-    return password

@@ -75,10 +75,15 @@ def _failure(request: BaseRequest, error: Exception, now: datetime) -> Response:
         exc_info=error,
     )
     answer = ErrorAnswer(status=500, message="Internal server error")
-    return _shaped(request, answer, now, error_id=error_id)
+    return _shaped(request, answer, now, {"errorId": error_id})
 
 
-def _shaped(request: BaseRequest, answer: ErrorAnswer, now: datetime, **extra: object) -> Response:
+def _shaped(
+    request: BaseRequest,
+    answer: ErrorAnswer,
+    now: datetime,
+    more: Mapping[str, object] | None = None,
+) -> Response:
     body: dict[str, object] = answer.body()
     if request.path.lower().startswith(_AUTH_PATH):
         body = {
@@ -86,7 +91,9 @@ def _shaped(request: BaseRequest, answer: ErrorAnswer, now: datetime, **extra: o
             "timestamp": iso_milliseconds(now),
             "path": request.path,
         }
-    response = json_answer(request, {**body, **extra}, status=answer.status, headers=answer.headers)
+    response = json_answer(
+        request, {**body, **(more or {})}, status=answer.status, headers=answer.headers
+    )
     if answer.headers.get(hdrs.CONNECTION, "").lower() == "close":
         response.force_close()
     return response

@@ -120,7 +120,7 @@ class Dispatcher:
             loaded: Mapping[str, Any] = self._schema(schema).load(data)
         except ValidationError as exc:
             # Its text repeats nothing that was sent, but its cause holds all of it.
-            raise FieldsInvalid(exc.normalized_messages()) from None
+            raise FieldsInvalid(exc) from None
         return loaded
 
     def _schema(self, schema: type[Schema]) -> Schema:

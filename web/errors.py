@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
+from marshmallow import ValidationError
+
 from protocols.errors import (
     AccessDenied,
     Conflict,
@@ -55,9 +57,10 @@ class FieldsInvalid(InvalidInput):
 
     code = "fields_invalid"
 
-    def __init__(self, errors: Mapping[Any, Any]) -> None:
+    def __init__(self, error: ValidationError) -> None:
         super().__init__("The request does not fit what is expected.")
-        self.problems = problems_of(errors)
+        found = error.messages
+        self.problems = problems_of(found if isinstance(found, Mapping) else {"_schema": found})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

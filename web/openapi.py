@@ -14,6 +14,7 @@ from web.answers import json_response
 from web.call import Call
 from web.ingest import IDEMPOTENCY_KEY, INGEST_PATH
 from web.routing import API_ROOT, Route
+from web.schemas.fields import Instant
 
 OPENAPI_VERSION = "3.0.3"
 _TAG = "documentation"
@@ -49,13 +50,15 @@ def routes(described: Sequence[Route], *, version: str) -> list[Route]:
 
 def build_document(described: Sequence[Route], *, version: str) -> dict[str, Any]:
     """The OpenAPI document over those routes."""
+    plugin = MarshmallowPlugin(schema_name_resolver=_name_of)
     spec = APISpec(
         title="Tingbro",
         version=version,
         openapi_version=OPENAPI_VERSION,
         info={"description": _DESCRIPTION},
-        plugins=[MarshmallowPlugin(schema_name_resolver=_name_of)],
+        plugins=[plugin],
     )
+    plugin.map_to_openapi_type(Instant, "string", "date-time")  # type: ignore[no-untyped-call]  # apispec declares no types there
     spec.components.security_scheme("bearer", {"type": "http", "scheme": "bearer"})
     spec.components.security_scheme(
         "apiKey", {"type": "apiKey", "in": "header", "name": "X-API-KEY"}

@@ -37,9 +37,7 @@ def routes(registry: CollectorRegistry) -> list[Route]:
             "GET", f"{API_ROOT}/healthcheck", Needs.NOTHING, _healthcheck, "OK when all is well"
         ),
         _route("GET", f"{API_ROOT}/actors", Needs.GLOBAL_ADMIN, _actors, "The tree of actors"),
-        _route(
-            "GET", f"{API_ROOT}/actors/{{path*}}", Needs.GLOBAL_ADMIN, _actor, "One actor"
-        ),
+        _route("GET", f"{API_ROOT}/actors/{{path*}}", Needs.GLOBAL_ADMIN, _actor, "One actor"),
         _route(
             "POST",
             f"{API_ROOT}/actors/{{path*}}",
@@ -98,7 +96,11 @@ async def _actor(call: Call) -> Mapping[str, object]:
 async def _restart(call: Call) -> Response:
     path: str = call.path["path"]
     if not path.lower().endswith(_RESTART):
-        raise Refusal(405, "An actor can be restarted: POST to its path followed by /restart.", headers={"Allow": "GET, HEAD"})
+        raise Refusal(
+            405,
+            "An actor can be restarted: POST to its path followed by /restart.",
+            headers={"Allow": "GET, HEAD"},
+        )
     path = path[: -len(_RESTART)]
     await call.services.hub.restart_actor(path)
 
@@ -123,6 +125,4 @@ async def _ledger(call: Call) -> Sequence[Mapping[str, object]]:
 
 
 def _route(method: str, path: str, needs: Needs, handler: Any, summary: str) -> Route:
-    return Route(
-        method=method, path=path, needs=needs, handler=handler, summary=summary, tag=_TAG
-    )
+    return Route(method=method, path=path, needs=needs, handler=handler, summary=summary, tag=_TAG)

@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from aiohttp.web import StreamResponse
 from marshmallow import Schema
 
 from web.access import PEOPLE_AND_MACHINES, CallerKind, Needs

@@ -64,11 +64,17 @@ async def run(settings: Settings) -> None:
     stopping = _stop_on_signals()
     async with contextlib.AsyncExitStack() as stack:
         database = await stack.enter_async_context(_database(settings))
+        generated = await ensure_administrator(
+            database,
+            settings.administrator.email,
+            settings.administrator.password,
+            now=datetime.now(UTC),
+        )
         hub = await stack.enter_async_context(_hub(settings, database))
         failure = asyncio.create_task(hub.system.wait_failed())
         stack.callback(failure.cancel)
         await stack.enter_async_context(_http(settings, database, hub))
-        await _announce(settings, database)
+        _announce(settings, generated)
         gc.collect()
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
@@ -171,17 +177,13 @@ def _tls(tls: TlsSettings | None) -> ssl.SSLContext | None:
     return context
 
 
-async def _announce(settings: Settings, database: Database) -> None:
-    """Tell the person who started the hub where it is, and once who may enter."""
-    administrator = settings.administrator
-    generated = await ensure_administrator(
-        database, administrator.email, administrator.password, now=datetime.now(UTC)
-    )
+def _announce(settings: Settings, generated: str | None) -> None:
+    """Tell the person who started the hub where it is, and once how to enter."""
     lines = [f"Tingbro {VERSION} is ready at {settings.http.base_url}"]
     if generated is not None:
         lines += [
             "This is the first start. The administrator, shown this once:",
-            f"  e-mail    {administrator.email}",
+            f"  e-mail    {settings.administrator.email}",
             f"  password  {generated}",
         ]
     sys.stdout.write("\n".join(lines) + "\n")

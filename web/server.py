@@ -35,13 +35,13 @@ class HubServer(Server):
         self._head_timeout_s = head_timeout_s
         self._keep_alive_s = keep_alive_s
 
-    def __call__(self) -> RequestHandler[BaseRequest]:
+    def __call__(self) -> RequestHandler:
         return _Connection(
             self, head_timeout_s=self._head_timeout_s, keep_alive_s=self._keep_alive_s
         )
 
 
-class _Connection(RequestHandler[BaseRequest]):
+class _Connection(RequestHandler):
     __slots__ = ("_head_timeout_s", "_head_timer")
 
     def __init__(self, server: Server, *, head_timeout_s: float, keep_alive_s: float) -> None:
@@ -50,7 +50,7 @@ class _Connection(RequestHandler[BaseRequest]):
             loop=asyncio.get_running_loop(),
             keepalive_timeout=keep_alive_s,
             # The metrics tell what an access log would, at a tenth of its cost.
-            access_log=None,
+            access_log=None,  # type: ignore[arg-type]  # None switches it off, which aiohttp does not declare
             lingering_time=_LINGERING_S,
             # A compressed body is refused; it must not have been blown up before that.
             auto_decompress=False,

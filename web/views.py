@@ -12,7 +12,16 @@ import orjson
 
 from storage.database import Reader
 from storage.instants import microseconds
-from storage.repositories import EVERYWHERE, application_status, applications, attempts, data_targets, decoders, devices, organizations
+from storage.repositories import (
+    EVERYWHERE,
+    application_status,
+    applications,
+    attempts,
+    data_targets,
+    decoders,
+    devices,
+    organizations,
+)
 from storage.repositories.application_status import StatusCheck
 from storage.repositories.applications import Application
 from storage.repositories.connections import Connection
@@ -155,9 +164,7 @@ def application_views(reader: Reader, rows: Sequence[Application], now: datetime
                 for device in found_devices
                 if device.application_id == row.id
             ],
-            "data_targets": [
-                target for target in targets if target["application"]["id"] == row.id
-            ],
+            "data_targets": [target for target in targets if target["application"]["id"] == row.id],
             "status_check": StatusCheck.STABLE if row.id in stable else StatusCheck.ALERT,
         }
         for row in rows

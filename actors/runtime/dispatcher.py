@@ -1,7 +1,7 @@
 """Runs actors on demand: one dispatcher for each event loop.
 
-Theory of operation. A cell with something to do lies once in `_lane`. Runner tasks take cells from
-it and give each a turn of at most `_TURN` messages; after `_SLICE_S` or `_SLICE` turns a runner
+Theory of operation. A cell with something to do lies once in `lane`. Runner tasks take cells from
+it and give each a turn of at most `TURN` messages; after `_SLICE_S` or `_SLICE` turns a runner
 lets the loop do its I/O. Handlers are called directly, inside a runner, so `current_task()` is a
 real task for them and timeouts work. A handler that suspends keeps its runner until it is done;
 meanwhile another runner serves the lane. Idle runners wait in `_idle_runners` for the next message.
@@ -10,52 +10,31 @@ Rules:
 1. `_looking` counts the runners that will come to look at the lane. While cells lie in the lane it
    is at least one; whoever makes it zero with cells in the lane calls another runner.
 2. Only the loop thread touches any of this, except `carry_over`.
-3. One clock reading per message: its end is the next one's beginning.
-4. Contextvars are those of the runner and mean nothing to an actor.
+3. Contextvars are those of the runner and mean nothing to an actor.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable
 from threading import get_ident
-from types import coroutine
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
-import structlog
 from pykka import ActorDeadError
 
-from actors.runtime import events, lifecycle
-from actors.runtime.cell import Operation
 from actors.runtime.events import DropReason
 from actors.runtime.failures import MailboxFull
-from actors.runtime.messages import WRAPPERS, Envelope
-from actors.runtime.state import ActorState
-from actors.runtime.unwrapping import handle_wrapped
+from actors.runtime.turn import TURN, Turns, Work
 
 if TYPE_CHECKING:
     from actors.runtime.cell import Cell
 
 __all__ = ["Dispatcher"]
 
-log = structlog.get_logger(__name__)
-
-_TURN: Final = 64  # messages per actor before the next one gets its turn
 _SLICE: Final = 1024  # turns per loop iteration, and
 _SLICE_S: Final = 0.005  # seconds per loop iteration, before I/O gets its turn
 _MAX_IDLE_RUNNERS: Final = 64
-_MAX_FREE_DEQUES: Final = 256  # an empty deque is 600 bytes and worth recycling
-_RUNNING = ActorState.RUNNING
-
-
-class Work(NamedTuple):
-    """A handler that has suspended."""
-
-    handler: Coroutine[Any, Any, Any]
-    awaited: Any  # what its first step yielded, for the runner's task to wait for
-    item: Any  # what is being handled; an Operation for the runtime's own procedures
-    began_s: float
 
 
 class Dispatcher:
@@ -75,11 +54,9 @@ class Dispatcher:
         self.now_s = monotonic()  # refreshed once per slice
         self.free_deques: list[deque[Any]] = []
         self.current: Cell | None = None  # read by the watchdog thread
-        self._end_s = self.now_s  # when the latest message was through
-        self._on_slow = on_slow
+        self._turns = Turns(self, monotonic, on_slow=on_slow, slow_s=slow_s)
         self._on_fatal = on_fatal
-        self._slow_s = slow_s
-        self._lane: deque[Cell] = deque()
+        self.lane: deque[Cell] = deque()
         self._looking = 0
         self._suspended = 0
         self._resumed = 0
@@ -92,7 +69,7 @@ class Dispatcher:
     @property
     def is_busy(self) -> bool:
         """Whether anything can be done at this moment; suspended handlers do not count."""
-        return bool(self._lane) or self._looking > 0 or bool(self._from_outside)
+        return bool(self.lane) or self._looking > 0 or bool(self._from_outside)
 
     @property
     def activity(self) -> int | None:
@@ -106,7 +83,7 @@ class Dispatcher:
 
     def schedule(self, cell: Cell) -> None:
         """Give the cell a turn. The caller has set `cell.scheduled`."""
-        self._lane.append(cell)
+        self.lane.append(cell)
         if not self._looking:
             self._call_runner()
             self.now_s = self.monotonic()
@@ -125,6 +102,7 @@ class Dispatcher:
         try:
             self.loop.call_soon_threadsafe(callback)
         except RuntimeError as error:
+            self._carry_pending = False
             raise ActorDeadError("the actors' event loop has closed") from error
 
     def _take_over(self) -> None:
@@ -171,10 +149,18 @@ class Dispatcher:
                     return
                 waiting = self.loop.create_future()
                 self._idle_runners.append(waiting)
-                self._looking -= 1
-                await waiting
+                await self._idle(waiting)
         except BaseException as error:
             self._lose_runner(error)
+            raise
+
+    async def _idle(self, waiting: asyncio.Future[None]) -> None:
+        self._looking -= 1
+        try:
+            await waiting
+        except asyncio.CancelledError:
+            if waiting.cancelled():  # else whoever called this runner has counted it
+                self._looking += 1
             raise
 
     def _lose_runner(self, error: BaseException) -> None:
@@ -186,21 +172,21 @@ class Dispatcher:
         if cell is not None:
             cell.scheduled = False
             self._on_fatal(cell, error)
-        if self._lane and not self._looking and not self.loop.is_closed():
+        if self.lane and not self._looking and not self.loop.is_closed():
             self._call_runner()
 
     async def _serve(self) -> None:
         """Give turns until the lane is empty, letting the loop breathe between slices."""
-        lane = self._lane
+        lane = self.lane
         while lane:
-            self.now_s = self._end_s = self.monotonic()
+            self.now_s = self._turns.end_s = self.monotonic()
             slice_ends_s = self.now_s + _SLICE_S
             turns = _SLICE
-            while lane and turns and self._end_s < slice_ends_s:
+            while lane and turns and self._turns.end_s < slice_ends_s:
                 turns -= 1
                 cell = lane.popleft()
                 self.current = cell
-                work = self._turn(cell)
+                work = self._turns.take(cell)
                 if work is not None:
                     await self._see_through(cell, work, slice_ends_s)
             if lane:
@@ -210,231 +196,28 @@ class Dispatcher:
         """Await a handler, then go on with the same actor while its turn lasts."""
         served = 0
         while work is not None:
-            follow_up = await self._finish(cell, work)
+            follow_up = await self._turns.finish(cell, work)
             served += 1
             self.current = cell
             if follow_up is not None:
                 work = follow_up
-            elif served >= _TURN or self._end_s >= slice_ends_s:
-                self._rest(cell)
+            elif served >= TURN or self._turns.end_s >= slice_ends_s:
+                self._turns.rest(cell)
                 return
             else:
-                work = self._turn(cell)
+                work = self._turns.take(cell)
 
-    def _turn(self, cell: Cell) -> Work | None:
-        """Handle what waits, up to a limit; a handler that must be awaited comes back as work."""
-        if cell.urgent is not None:
-            work = self._work_off_urgent(cell)
-            if work is not None:
-                return work
-        if cell.queue and cell.state is _RUNNING:
-            work = self._work_off_queue(cell)
-            if work is not None:
-                return work
-        self._rest(cell)
-        return None
+    def note_resumed(self, cell: Cell) -> None:
+        """This runner's handler goes on."""
+        self._looking += 1
+        self._suspended -= 1
+        self._resumed += 1
+        self.current = cell
 
-    def _work_off_urgent(self, cell: Cell) -> Work | None:
-        for _ in range(_TURN):
-            item = _next_urgent(cell)
-            if item is None:
-                return None
-            work = None
-            try:
-                if type(item) is Operation:
-                    result = item.run(cell)
-                else:
-                    assert cell.actor is not None
-                    result = handle_wrapped(cell, cell.actor, item)
-                if result is not None and lifecycle.must_be_awaited(result):
-                    work = _enter(result, item, self._end_s)
-                elif type(item) is Operation:
-                    item.settle()
-            except Exception as error:
-                work = self._failed(cell, item, error)
-            except asyncio.CancelledError as error:
-                work = self._failed(cell, item, lifecycle.cancelled_within(error))
-            self._end_s = self.monotonic()
-            if work is not None:
-                return work
-        return None
-
-    def _work_off_queue(self, cell: Cell) -> Work | None:
-        """The hot loop."""
-        queue, actor, monotonic = cell.queue, cell.actor, self.monotonic
-        assert queue is not None
-        assert actor is not None
-        receive = actor.on_receive
-        slow_s = self._slow_s
-        before_s = now_s = self._end_s
-        handled = 0
-        item: Any = None
-        try:
-            while queue and handled < _TURN:
-                item = queue.popleft()
-                handled += 1
-                if type(item) in WRAPPERS:
-                    result = handle_wrapped(cell, actor, item)
-                else:
-                    result = receive(item)
-                if result is not None and lifecycle.must_be_awaited(result):
-                    work = _enter(result, item, now_s)
-                    if work is not None:
-                        handled -= 1  # counted when it is done
-                        return work
-                before_s, now_s = now_s, monotonic()
-                if now_s - before_s > slow_s:
-                    self._on_slow(cell, item, now_s - before_s)
-                if cell.urgent is not None:
-                    break
-        except Exception as error:
-            return self._failed(cell, item, error)
-        except asyncio.CancelledError as error:
-            return self._failed(cell, item, lifecycle.cancelled_within(error))
-        finally:
-            self._end_s = now_s
-            if handled:
-                cell.props.statistics.count(handled, now_s - before_s)
-                cell.ahead -= handled
-        return None
-
-    def _rest(self, cell: Cell) -> None:
-        """End of a turn: back into the lane, or idle."""
-        queue = cell.queue
-        if queue:
-            if cell.ahead <= 0:
-                cell.ahead = len(queue)
-                cell.touched_s = self._end_s
-        elif queue is not None:
-            cell.queue = None
-            if len(self.free_deques) < _MAX_FREE_DEQUES:
-                self.free_deques.append(queue)
-        if (queue and cell.state is _RUNNING) or (cell.urgent is not None and _has_urgent(cell)):
-            self._lane.append(cell)
-        else:
-            cell.scheduled = False
-            cell.touched_s = self.now_s
-        if cell.has_extras:
-            cell.wake_senders()
-
-    def _failed(self, cell: Cell, item: Any, error: Exception) -> Work | None:
-        """An asker gets the error and the actor lives on; anything else is a crash."""
-        if type(item) is Envelope:
-            item.reply.set_error(error)
-            return None
-        if type(item) is Operation:
-            log.critical(events.DISPATCHER_FAIL, actor=cell.path, exc_info=error)
-            item.settle()
-            item = None
-        crash = Operation(lambda failing: lifecycle.crash(failing, error, item))
-        try:
-            return _enter(crash.run(cell), crash, self._end_s)
-        except Exception as second:  # a mistake in the runtime itself: end this actor, not all
-            log.critical(events.DISPATCHER_FAIL, actor=cell.path, exc_info=second)
-            lifecycle.close(cell, error)
-            return None
-
-    async def _finish(self, cell: Cell, work: Work) -> Work | None:
-        """Await a handler and deal with its result; the crash it ended in comes back as work."""
-        item = work.item
-        extras = cell.extras
-        extras.runner = asyncio.current_task()
-        try:
-            result = await self._drive(cell, work)
-        except asyncio.CancelledError as error:
-            if not lifecycle.was_interrupted(cell):
-                return self._failed(cell, item, lifecycle.cancelled_within(error))
-            self._put_back(cell, item)
-        except Exception as error:
-            return self._failed(cell, item, error)
-        else:
-            if type(item) is Envelope:
-                item.reply.answer(result)
-            elif type(item) is Operation:
-                item.settle()
-        finally:
-            extras.runner = None
-            if extras.interrupted:  # it ended in spite of being cancelled
-                lifecycle.was_interrupted(cell)
-            self._end_s = self.monotonic()
-            if type(item) is not Operation:
-                cell.props.statistics.count(1, self._end_s - work.began_s)
-                cell.ahead -= 1
-        return None
-
-    def _put_back(self, cell: Cell, item: Any) -> None:
-        if type(item) is Operation:
-            item.settle()
-        else:
-            lifecycle.put_back(cell, item)
-
-    @coroutine
-    def _drive(self, cell: Cell, work: Work) -> Generator[Any, Any, Any]:
-        """Await by hand: time each step, and let another runner take over while it is suspended."""
-        handler, awaited = work.handler, work.awaited
-        step: Callable[[Any], Any]
-        while True:
-            self._suspend()
-            try:
-                value = yield awaited
-                step = handler.send
-            except BaseException as error:
-                value = error
-                step = handler.throw
-            self._looking += 1
-            self._suspended -= 1
-            self._resumed += 1
-            self.current = cell
-            began_s = self.monotonic()
-            try:
-                awaited = step(value)
-            except StopIteration as end:
-                return end.value
-            finally:
-                held_s = self.monotonic() - began_s
-                if held_s > self._slow_s:
-                    self._on_slow(cell, work.item, held_s)
-
-    def _suspend(self) -> None:
+    def note_suspended(self) -> None:
         """This runner is going to wait for its handler: somebody else must look at the lane."""
         self.current = None
         self._looking -= 1
         self._suspended += 1
-        if self._lane and not self._looking:
+        if self.lane and not self._looking:
             self._call_runner()
-
-
-def _next_urgent(cell: Cell) -> Any:
-    """The next of the system lane; without a running instance only operations can be done."""
-    urgent = cell.urgent
-    if not urgent:
-        cell.urgent = None
-        return None
-    if cell.state is _RUNNING:
-        return urgent.popleft()
-    for index, item in enumerate(urgent):
-        if type(item) is Operation:
-            del urgent[index]
-            return item
-    return None
-
-
-def _has_urgent(cell: Cell) -> bool:
-    if not cell.urgent:
-        cell.urgent = None
-        return False
-    return cell.state is _RUNNING or any(type(item) is Operation for item in cell.urgent)
-
-
-def _enter(awaitable: Any, item: Any, began_s: float) -> Work | None:
-    """Run a handler's first step; None if that was all, which is the rule for many of them."""
-    handler = awaitable if asyncio.iscoroutine(awaitable) else lifecycle.settled(awaitable)
-    try:
-        awaited = handler.send(None)
-    except StopIteration as end:
-        if type(item) is Envelope:
-            item.reply.answer(end.value)
-        elif type(item) is Operation:
-            item.settle()
-        return None
-    return Work(handler, awaited, item, began_s)

@@ -31,7 +31,6 @@
   const textOf = bindCall(Function.prototype.toString);
   const slice = bindCall(String.prototype.slice);
   const startsWith = bindCall(String.prototype.startsWith);
-  const replace = bindCall(String.prototype.replace);
   const exec = bindCall(RegExp.prototype.exec);
 
   const LOG_LINES = 50;
@@ -153,13 +152,25 @@
   }
 
   // Comments and string literals cannot call anything: they are blanked before looking for calls.
+  function withoutLiterals(text) {
+    const literals = /"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|\/\*[^]*?\*\/|\/\/[^\n]*/g;
+    let bare = "";
+    let at = 0;
+    for (let found = exec(literals, text); found !== null; found = exec(literals, text)) {
+      bare += slice(text, at, found.index) + " ";
+      at = literals.lastIndex;
+    }
+    return bare + slice(text, at);
+  }
+
   function calls(caller, name) {
     if (caller === undefined) return false;
-    const literals = /"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|\/\*[^]*?\*\/|\/\/[^\n]*/g;
-    const text = replace(textOf(caller), literals, " ");
+    const text = withoutLiterals(textOf(caller));
     // Its own name in its own head ("function Decoder(") is no call.
-    const bare = replace(text, /^\s*(?:async\s+)?function\s*\*?\s*[\w$]*/, "");
-    return exec(new NativeRegExp("(?:^|[^\\w$.])" + name + "\\s*(?:\\?\\.\\s*)?(?:\\(|\\.(?:call|apply)\\s*\\()"), bare) !== null;
+    const head = exec(/^\s*(?:async\s+)?function\s*\*?\s*[\w$]*/, text);
+    const body = head === null ? text : slice(text, head[0].length);
+    const call = "(?:^|[^\\w$.])" + name + "\\s*(?:\\?\\.\\s*)?(?:\\(|\\.(?:call|apply)\\s*\\()";
+    return exec(new NativeRegExp(call), body) !== null;
   }
 
   function detect(found) {

@@ -15,7 +15,8 @@ from protocols.decoders.frames import WorkerLimits, ZygoteReply, ZygoteRequest
 # The package's __init__ brings the pool, asyncio and logging with it. The zygote needs none of it,
 # and every worker would carry it, so the package is registered without running its __init__.
 _BOOTSTRAP = """
-import sys, types
+import json, sys, types
+sys.path[:] = json.loads(sys.argv.pop(1))
 package = types.ModuleType("protocols.decoders")
 package.__path__ = [sys.argv.pop(1)]
 sys.modules["protocols.decoders"] = package
@@ -84,10 +85,11 @@ class ZygoteLink:
     def _spawn(self, descriptor: int) -> subprocess.Popen[bytes]:
         limits = msgspec.json.encode(self._limits).decode()
         here = str(Path(__file__).parent)
-        arguments = [here, str(descriptor), str(os.getpid()), limits]
+        path = msgspec.json.encode(sys.path).decode()
+        arguments = [path, here, str(descriptor), str(os.getpid()), limits]
         return subprocess.Popen(
-            [sys.executable, "-P", "-c", _BOOTSTRAP, *arguments],
-            env={"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            [sys.executable, "-I", "-c", _BOOTSTRAP, *arguments],
+            env={},
             pass_fds=(descriptor,),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

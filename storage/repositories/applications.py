@@ -9,8 +9,8 @@ from sqlalchemy import Select, delete, select, update
 
 from protocols.errors import NotFound
 from storage.database import Reader, Row, Transaction
-from storage.repositories.paging import Page, PageOf, count, fetch_page
 from storage.repositories.application_status import StatusCheck, has_status
+from storage.repositories.paging import Page, PageOf, count, fetch_page
 from storage.repositories.scope import Scope
 from storage.repositories.stamps import Author, Stamps
 from storage.tables.entities import (

@@ -102,9 +102,7 @@ def list_of_applications(reader: Reader, application_ids: Sequence[int]) -> list
     return [_build(row) for row in rows]
 
 
-def headers(
-    reader: Reader, target_ids: Collection[int]
-) -> Mapping[int, Mapping[str, object]]:
+def headers(reader: Reader, target_ids: Collection[int]) -> Mapping[int, Mapping[str, object]]:
     """Id, name and type of those of `target_ids` that there are."""
     rows = reader.fetch_all(
         select(data_target.c.id, data_target.c.name, data_target.c.type).where(
@@ -115,16 +113,12 @@ def headers(
 
 
 def update_fields(
-    transaction: Transaction,
-    target_id: int,
-    application_id: int,
-    fields: DataTargetFields,
-    author: Author,
+    transaction: Transaction, target_id: int, fields: DataTargetFields, author: Author
 ) -> None:
     transaction.execute(
         update(data_target)
         .where(data_target.c.id == target_id)
-        .values(application_id=application_id, **fields.columns(), **author.updating())
+        .values(**fields.columns(), **author.updating())
     )
 
 

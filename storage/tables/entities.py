@@ -1,7 +1,8 @@
 """What people set up: organizations, applications, devices, decoders, targets, accounts and keys.
 
 Names on the wire are OS2iot's and live in `web/schemas`; here are the columns. Deleting a parent
-deletes what belongs to it. `organization_id` stands where the parent is not itself an application.
+deletes what belongs to it. An id is never given out again, because messages, deliveries and the
+audit log name what they were about by id, long after it is gone.
 """
 
 from sqlalchemy import (
@@ -46,6 +47,7 @@ organization = Table(
     Column("name", Text, nullable=False, unique=True),
     Column("open_data_dk_registered", Boolean, nullable=False),
     *_stamps(),
+    sqlite_autoincrement=True,
 )
 
 application = Table(
@@ -67,6 +69,7 @@ application = Table(
     Column("personal_data", Boolean),
     Column("hardware", Text),
     *_stamps(),
+    sqlite_autoincrement=True,
 )
 
 application_controlled_property = Table(
@@ -101,6 +104,7 @@ iot_device = Table(
     # What a generic HTTP device names itself by; lower-case canonical UUID.
     Column("api_key", Text, unique=True),
     *_stamps(),
+    sqlite_autoincrement=True,
 )
 
 payload_decoder = Table(
@@ -112,6 +116,7 @@ payload_decoder = Table(
     Column("name", Text, nullable=False),
     Column("decoding_function", Text, nullable=False),
     *_stamps(),
+    sqlite_autoincrement=True,
 )
 
 data_target = Table(
@@ -125,6 +130,7 @@ data_target = Table(
     Column("settings", Text, nullable=False),
     Column("secrets", Text, nullable=False),
     *_stamps(),
+    sqlite_autoincrement=True,
 )
 
 connection = Table(
@@ -140,6 +146,7 @@ connection = Table(
         index=True,
     ),
     *_stamps(),
+    sqlite_autoincrement=True,
 )
 
 connection_device = Table(
@@ -176,6 +183,7 @@ user_account = Table(
     Column("is_administrator", Boolean, nullable=False),
     Column("last_login_at", BigInteger),
     *_stamps(),
+    sqlite_autoincrement=True,
 )
 
 api_key = Table(
@@ -191,6 +199,7 @@ api_key = Table(
     Column("expires_at", BigInteger),
     Column("last_used_at", BigInteger),
     *_stamps(),
+    sqlite_autoincrement=True,
 )
 
 audit_entry = Table(

@@ -88,9 +88,7 @@ class HubInProcess:
         organization_id = await self.insert(
             entities.organization, name=name, open_data_dk_registered=False
         )
-        return await self.insert(
-            entities.application, organization_id=organization_id, name=name
-        )
+        return await self.insert(entities.application, organization_id=organization_id, name=name)
 
     async def device(self, application_id: int) -> tuple[int, str]:
         """Return the new device's id and API key."""

@@ -34,12 +34,11 @@ async def _create(call: Call) -> View:
 
     def unit(transaction: Transaction, author: Author) -> Changed[View]:
         _demand_organization(transaction, call, organization_id)
-        key_id = api_keys.create(
-            transaction, organization_id, hash_api_key(key), fields, author
-        )
+        key_id = api_keys.create(transaction, organization_id, hash_api_key(key), fields, author)
         return _changed(call, transaction, Action.CREATE, key_id)
 
-    return {**await call.change(unit), "key": key}
+    created = await call.change(unit)
+    return {**created, "key": key}
 
 
 async def _get(call: Call) -> View:
@@ -105,9 +104,7 @@ def _demand_organization(reader: Reader, call: Call, organization_id: int) -> No
         ) from exc
 
 
-def _changed(
-    call: Call, transaction: Transaction, action: Action, key_id: int
-) -> Changed[View]:
+def _changed(call: Call, transaction: Transaction, action: Action, key_id: int) -> Changed[View]:
     found = api_keys.get(transaction, call.scope, key_id)
     return Changed(_view(found), _change(action, found))
 

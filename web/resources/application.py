@@ -7,8 +7,8 @@ from typing import Any
 from protocols.errors import NotFound
 from storage.database import Reader, Transaction
 from storage.repositories import Author, applications, devices, organizations
-from storage.repositories.applications import Application, ApplicationFields, ApplicationFilter
 from storage.repositories.application_status import StatusCheck
+from storage.repositories.applications import Application, ApplicationFields, ApplicationFilter
 from web.access import Needs
 from web.call import Action, Call, Change, Changed
 from web.error_codes import ErrorCode

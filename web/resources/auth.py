@@ -89,7 +89,7 @@ class _Login:
     async def _verified(self, call: Call, name: str, password: str) -> User | None:
         user = await call.read(lambda reader: _find(reader, name))
         # Also for an unknown name: otherwise the time of the answer would tell which there are.
-        is_right = await self._hasher.verify(user and user.password_hash, password)
+        is_right = await self._hasher.verify(user.password_hash if user else None, password)
         return user if user and is_right and user.is_active else None
 
 

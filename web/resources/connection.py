@@ -5,7 +5,15 @@ from typing import Any
 
 from protocols.errors import NotFound
 from storage.database import Reader, Transaction
-from storage.repositories import Author, EVERYWHERE, PageOf, connections, data_targets, decoders, devices
+from storage.repositories import (
+    EVERYWHERE,
+    Author,
+    PageOf,
+    connections,
+    data_targets,
+    decoders,
+    devices,
+)
 from storage.repositories.connections import Connection, ConnectionFields, ConnectionFilter
 from web.access import Needs
 from web.call import Action, Call, Change, Changed
@@ -116,9 +124,7 @@ def _demand_fitting(reader: Reader, call: Call, fields: ConnectionFields) -> Non
         )
 
 
-def _demand_devices(
-    reader: Reader, call: Call, target_id: int, device_ids: Sequence[int]
-) -> int:
+def _demand_devices(reader: Reader, call: Call, target_id: int, device_ids: Sequence[int]) -> int:
     """Devices and data target must be of one application. Returns its organization."""
     try:
         target = data_targets.get(reader, call.scope, target_id)

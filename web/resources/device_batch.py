@@ -53,7 +53,7 @@ def _load(row: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
         loaded: Mapping[str, Any] = _SCHEMA.load(dict(row))
     except ValidationError as exc:
-        raise FieldsInvalid(exc.normalized_messages()) from None
+        raise FieldsInvalid(exc) from None
     return loaded
 
 

@@ -7,9 +7,9 @@ from aiohttp.web import Response
 
 from protocols.errors import NotFound
 from storage.database import Reader, Transaction
+from storage.instants import instant_or_none
 from storage.repositories import Author, decode_failures, decoders, organizations
 from storage.repositories.decoders import Decoder, DecoderFields
-from storage.instants import instant_or_none
 from web.access import Needs
 from web.call import Action, Call, Change, Changed
 from web.error_codes import ErrorCode
@@ -103,9 +103,7 @@ async def _replay(call: Call) -> Mapping[str, int]:
         return Changed(None, _change(Action.REPLAY, found, (found.organization_id,)))
 
     await call.change(unit)
-    queued = await call.services.hub.replay(
-        call.id, instant_or_none(since), instant_or_none(until)
-    )
+    queued = await call.services.hub.replay(call.id, instant_or_none(since), instant_or_none(until))
     return {"queued": queued}
 
 

@@ -27,13 +27,49 @@ from web.schemas.listing import OrganizationQuery
 
 _PHONE = re.compile(r"[-+0-9]{6,12}")
 # The FIWARE list as the clients know it, with the typo that they send.
-CONTROLLED_PROPERTIES = (
-    "airPollution atmosphericPressure cdom conductance conductivity depth eatingActivity "
-    "electricityConsumption energy fillingLevel gasComsumption heading humidity light location "
-    "milking motion movementActivity noiseLevel occupancy orp pH power precipitation pressure "
-    "salinity smoke soilMoisture solarRadiation speed tds temperature trafficFlow tss turbidity "
-    "waterConsumption waterPollution weatherConditions weight windDirection windSpeed"
-).split()
+CONTROLLED_PROPERTIES = [
+    "airPollution",
+    "atmosphericPressure",
+    "cdom",
+    "conductance",
+    "conductivity",
+    "depth",
+    "eatingActivity",
+    "electricityConsumption",
+    "energy",
+    "fillingLevel",
+    "gasComsumption",
+    "heading",
+    "humidity",
+    "light",
+    "location",
+    "milking",
+    "motion",
+    "movementActivity",
+    "noiseLevel",
+    "occupancy",
+    "orp",
+    "pH",
+    "power",
+    "precipitation",
+    "pressure",
+    "salinity",
+    "smoke",
+    "soilMoisture",
+    "solarRadiation",
+    "speed",
+    "tds",
+    "temperature",
+    "trafficFlow",
+    "tss",
+    "turbidity",
+    "waterConsumption",
+    "waterPollution",
+    "weatherConditions",
+    "weight",
+    "windDirection",
+    "windSpeed",
+]
 DEVICE_TYPES = [*DeviceType, "OTHER"]
 
 
@@ -45,7 +81,7 @@ class ApplicationStatus(StrEnum):
     OTHER = "OTHER"
 
 
-def _traits(choices: list[str]) -> fields.List:
+def _traits(choices: list[str]) -> fields.List[Any]:
     return fields.List(
         fields.String(validate=validate.OneOf(choices)),
         load_default=None,

@@ -2,7 +2,7 @@
 
 from marshmallow import fields, validate
 
-from web.schemas.fields import ApiSchema, Flag, IdAndNameSchema, StampedSchema, Instant
+from web.schemas.fields import ApiSchema, Flag, IdAndNameSchema, Instant, StampedSchema
 
 # Longer ones are refused before anything is hashed.
 _LONGEST_PASSWORD = 1024

@@ -43,7 +43,7 @@ def _secret() -> fields.String:
     return fields.String(allow_none=True, load_only=True, validate=validate.Length(max=8192))
 
 
-def _hidden() -> fields.Constant:
+def _hidden() -> fields.Constant[None]:
     return fields.Constant(None, metadata={"description": "always null; see the field IsSet"})
 
 
@@ -93,7 +93,7 @@ class DeliveryLogSchema(ApiSchema):
 
     id = fields.Raw()
     created_at = Instant()
-    updated_at = Instant(attribute="created_at")
+    updated_at = Instant(attribute="created_at", dump_only=True)
     type = fields.String()
     status_code = fields.Integer(allow_none=True)
     message = fields.String(allow_none=True)

@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
@@ -76,7 +77,7 @@ class Instant(fields.Field[int]):
 class OneOf(fields.String):
     """One of a closed set of texts."""
 
-    def __init__(self, choices: type, **options: Any) -> None:
+    def __init__(self, choices: type[StrEnum], **options: Any) -> None:
         super().__init__(validate=validate.OneOf([str(choice) for choice in choices]), **options)
 
 

@@ -56,6 +56,21 @@ class DeviceBody(ApiSchema):
     device_model_id = Id(load_default=None, allow_none=True)
 
 
+class TargetAndDecoderBody(ApiSchema):
+    data_target_id = Id(required=True)
+    payload_decoder_id = Id(load_default=None, allow_none=True)
+
+
+class MoveDeviceBody(ApiSchema):
+    """The application, and through which decoders to which of its data targets."""
+
+    application_id = Id(required=True)
+    organization_id = Id(load_default=None, allow_none=True)
+    data_target_to_payload_decoder_ids = fields.List(
+        fields.Nested(TargetAndDecoderBody), load_default=list, validate=validate.Length(max=1000)
+    )
+
+
 class BatchBody(ApiSchema):
     """Devices to be created or updated one by one; each is validated by itself."""
 
@@ -68,9 +83,9 @@ class ReceivedMessageSchema(ApiSchema):
     """The latest message of a device."""
 
     id = fields.String()
-    created_at = Instant(attribute="received_at")
-    updated_at = Instant(attribute="received_at")
-    sent_time = Instant(attribute="received_at")
+    created_at = Instant(attribute="received_at", dump_only=True)
+    updated_at = Instant(attribute="received_at", dump_only=True)
+    sent_time = Instant(attribute="received_at", dump_only=True)
     rssi = fields.Float(allow_none=True)
     snr = fields.Float(allow_none=True)
     raw_data = fields.Raw(allow_none=True)
@@ -78,8 +93,8 @@ class ReceivedMessageSchema(ApiSchema):
 
 class MessageTimeSchema(ApiSchema):
     id = fields.String()
-    created_at = Instant(attribute="received_at")
-    sent_time = Instant(attribute="received_at")
+    created_at = Instant(attribute="received_at", dump_only=True)
+    sent_time = Instant(attribute="received_at", dump_only=True)
 
 
 class LocationSchema(ApiSchema):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from actors.runtime import Actor, ActorRef, Backoff, ChildSpec, Restart
+from actors.runtime import Actor, ActorRef, Backoff, ChildSpec, Restart, Supervisor
 from protocols.errors import ConnectionLost
 
 QUICK = Backoff(initial_s=1.0, max_s=8.0, jitter=0.0, reset_after_s=60.0)
@@ -123,3 +123,12 @@ def worker(
     restart: Restart = Restart.PERMANENT,
 ) -> ChildSpec:
     return ChildSpec(name, actor_class, (name, diary), restart=restart, backoff=QUICK)
+
+
+def supervisor(name: str, *specs: ChildSpec, **options: Any) -> ChildSpec:
+    return ChildSpec(name, Supervisor, (specs,), options, backoff=QUICK)
+
+
+def starts(diary: Diary) -> list[str]:
+    """The names of those that started, in order."""
+    return [name for (name,) in diary.of("start")]

@@ -7,32 +7,22 @@ from actors.runtime import (
     Actor,
     ActorState,
     ActorSystem,
-    Backoff,
     ChildSpec,
     Escalated,
     Restart,
     Strategy,
-    Supervisor,
     VirtualClock,
 )
-from protocols.errors import Conflict, ConnectionLost, NotFound
+from protocols.errors import ConnectionLost
 from tests.actors.runtime.actors import (
     QUICK,
-    AsyncWorker,
     Boom,
-    Calling,
     Diary,
     Worker,
+    starts,
+    supervisor,
     worker,
 )
-
-
-def supervisor(name: str, *specs: ChildSpec, **options: Any) -> ChildSpec:
-    return ChildSpec(name, Supervisor, (specs,), options, backoff=QUICK)
-
-
-def starts(diary: Diary) -> list[str]:
-    return [name for (name,) in diary.of("start")]
 
 
 async def test_a_crashed_child_comes_back_behind_the_same_ref_with_its_mailbox(
@@ -374,204 +364,3 @@ async def test_a_constructor_that_fails_is_a_failure_with_back_off(
     await clock.advance(3.0)
     assert attempts == 3
     assert system.info(ref.path).state is ActorState.RUNNING
-
-
-async def test_an_asked_for_restart_replaces_the_instance_without_counting(
-    system: ActorSystem, clock: VirtualClock
-) -> None:
-    diary = Diary()
-    system.spawn("/hub", supervisor("mid", worker("a", diary), max_restarts=0))
-    await clock.settle()
-    for _ in range(3):
-        await system.restart("/hub/mid/a")
-    assert diary.of("restart") == [("a", "NoneType")] * 3
-    assert starts(diary) == ["a"] * 4
-    assert system.info("/hub/mid").restarts == 0
-    with pytest.raises(NotFound):
-        await system.restart("/hub/mid/nobody")
-
-
-async def test_an_asked_for_restart_cuts_a_back_off_short_and_revives_the_stopped(
-    system: ActorSystem, clock: VirtualClock
-) -> None:
-    ref = system.spawn("/hub", worker("a", Diary()))
-    ref.tell("crash")
-    await clock.settle()
-    await system.restart("/hub/a")
-    assert system.info("/hub/a").state is ActorState.RUNNING
-    await clock.advance(5.0)
-    assert system.info("/hub/a").restarts == 1
-    ended = system.spawn("/hub", worker("b", Diary(), restart=Restart.TRANSIENT))
-    await ended.stop()
-    await system.restart("/hub/b")
-    assert await ended.ask("back") == "back"
-
-
-async def test_restarting_a_supervisor_restarts_its_children(
-    system: ActorSystem, clock: VirtualClock
-) -> None:
-    diary = Diary()
-    system.spawn("/hub", supervisor("mid", worker("a", diary), worker("b", diary)))
-    await clock.settle()
-    a = system.find("/hub/mid/a")
-    assert a is not None
-    await system.restart("/hub/mid")
-    await clock.settle()
-    assert diary.of("restart") == [("b", "NoneType"), ("a", "NoneType")]
-    assert starts(diary) == ["a", "b", "a", "b"]
-    assert await a.ask("same ref") == "same ref"
-
-
-async def test_stop_child_ends_even_a_permanent_child_after_draining_it(
-    system: ActorSystem, clock: VirtualClock
-) -> None:
-    diary = Diary()
-    ref = system.spawn("/hub", worker("a", diary, actor_class=AsyncWorker))
-    for number in range(100):
-        ref.tell(number)
-    await system.stop_child("/hub/a")
-    assert len(diary.of("message")) == 100
-    assert diary.entries[-1] == ("stop", "a")
-    assert system.find("/hub/a") is None
-    with pytest.raises(NotFound):
-        await system.stop_child("/hub/a")
-    again = system.spawn("/hub", worker("a", diary))
-    assert await again.ask("new") == "new"
-    assert again != ref
-
-
-async def test_stop_child_ends_one_that_backs_off_at_once(
-    system: ActorSystem, clock: VirtualClock
-) -> None:
-    ref = system.spawn("/hub", worker("a", Diary()))
-    ref.tell("crash")
-    ref.tell("waiting")
-    await clock.settle()
-    await system.stop_child("/hub/a")
-    assert not ref.is_alive()
-    assert system.dead_letters.recent()[0].message == "waiting"
-
-
-async def test_names_are_unique_among_siblings_and_parents_must_be_supervisors(
-    system: ActorSystem,
-) -> None:
-    system.spawn("/hub", worker("a", Diary()))
-    with pytest.raises(Conflict):
-        system.spawn("/hub", worker("a", Diary()))
-    with pytest.raises(NotFound):
-        system.spawn("/hub/nobody", worker("b", Diary()))
-    with pytest.raises(NotFound):
-        system.spawn("/hub/a", worker("b", Diary()))
-    with pytest.raises(ValueError, match="path"):
-        worker("a/b", Diary())
-
-
-async def test_kill_interrupts_a_handler_ahead_of_the_mailbox_and_the_supervisor_answers(
-    system: ActorSystem, clock: VirtualClock
-) -> None:
-    diary = Diary()
-    ref = system.spawn("/hub", worker("a", diary, actor_class=AsyncWorker))
-    await ref.ask("ready")
-    ref.tell(asyncio.Event())
-    ref.tell("kept")
-    await clock.settle()
-    ref.kill()
-    await clock.settle()
-    assert diary.of("restart") == [("a", "ActorKilled")]
-    await clock.advance(1.0)
-    assert await ref.ask("got") == ["kept"]
-
-
-async def test_killing_one_actor_never_cancels_another(
-    system: ActorSystem, clock: VirtualClock
-) -> None:
-    gate = asyncio.Event()
-    refs = [
-        system.spawn("/hub", worker(name, Diary(), actor_class=AsyncWorker)) for name in "abcdef"
-    ]
-    answers = [ref.ask(gate) for ref in refs]
-    await clock.settle()
-    refs[2].kill()
-    await clock.settle()
-    gate.set()
-    results = await asyncio.gather(*map(_awaited, answers), return_exceptions=True)
-    assert [isinstance(result, Exception) for result in results] == [
-        False,
-        False,
-        True,
-        False,
-        False,
-        False,
-    ]
-
-
-async def _awaited(answer: Any) -> Any:
-    return await answer
-
-
-async def test_what_a_handler_awaited_being_cancelled_is_a_crash_not_a_lost_runner(
-    system: ActorSystem, clock: VirtualClock
-) -> None:
-    async def await_cancelled(actor: Calling) -> None:
-        cancelled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        cancelled.cancel()
-        await cancelled
-
-    def raise_it(actor: Calling) -> None:
-        raise asyncio.CancelledError
-
-    class SyncCalling(Calling):
-        def on_receive(self, message: Any) -> Any:
-            return message(self)
-
-    for actor_class, message in ((Calling, await_cancelled), (SyncCalling, raise_it)):
-        ref = system.spawn("/hub", ChildSpec(actor_class.__name__, actor_class, backoff=QUICK))
-        ref.tell(message)
-        await clock.settle()
-        info = system.info(ref.path)
-        assert info.state is ActorState.BACKING_OFF
-        assert info.last_error is not None
-        assert "HandlerCancelled" in info.last_error
-        await clock.advance(1.0)
-        assert await ref.ask(lambda actor: "alive") == "alive"
-
-
-async def test_hooks_that_fail_are_survived(system: ActorSystem, clock: VirtualClock) -> None:
-    class Clumsy(Worker):
-        async def on_restart(self, error: Exception | None) -> None:  # type: ignore[override]  # sync there
-            await asyncio.sleep(0)
-            raise RuntimeError("while clearing away")
-
-        def on_stop(self) -> None:
-            raise RuntimeError("while stopping")
-
-    ref = system.spawn("/hub", worker("clumsy", Diary(), actor_class=Clumsy))
-    ref.tell("crash")
-    await clock.advance(1.0)
-    assert await ref.ask("back") == "back"
-    await system.stop_child("/hub/clumsy")
-    assert not ref.is_alive()
-
-
-async def test_a_restart_storm_of_thousands_comes_back_without_stalling_the_loop(
-    system: ActorSystem, clock: VirtualClock
-) -> None:
-    diary = Diary()
-    spread = Backoff(initial_s=0.2, max_s=1.0, jitter=0.5)
-    specs = [
-        ChildSpec(f"w{number}", _Unregistered, (f"w{number}", diary), backoff=spread)
-        for number in range(2_000)
-    ]
-    system.spawn("/hub", supervisor("storm", *specs, max_restarts=10_000))
-    await clock.settle()
-    for spec in specs:
-        system.find(f"/hub/storm/{spec.name}").tell("lose connection")  # type: ignore[union-attr]
-    await clock.settle()
-    assert len(diary.of("restart")) == 2_000
-    await clock.advance(1.0)
-    assert len(starts(diary)) == 4_000
-    assert system.health().worst is None
-
-
-class _Unregistered(Worker):
-    registered = False

@@ -1,17 +1,23 @@
 import asyncio
+from dataclasses import dataclass
 from typing import Any
 
 from actors.runtime import ActorState, ActorSystem, ChildSpec, Timer, VirtualClock
 from tests.actors.runtime.actors import QUICK, Boom, Calling, Diary, Worker, worker
 
 
+@dataclass(frozen=True)
+class In:
+    delay_s: float
+    what: str
+
+
 class Ticking(Worker):
     """Schedules what it is told to."""
 
     def on_receive(self, message: Any) -> Any:
-        match message:
-            case (float() as delay_s, what):
-                return self.schedule(delay_s, what)
+        if isinstance(message, In):
+            return self.schedule(message.delay_s, message.what)
         return super().on_receive(message)
 
 
@@ -19,8 +25,8 @@ async def test_a_timer_tells_the_actor_its_message_in_time(
     system: ActorSystem, clock: VirtualClock
 ) -> None:
     ref = system.spawn("/hub", worker("a", Diary(), actor_class=Ticking))
-    ref.tell((2.0, "second"))
-    timer: Timer = await ref.ask((1.0, "first"))
+    ref.tell(In(2.0, "second"))
+    timer: Timer = await ref.ask(In(1.0, "first"))
     assert timer.is_pending
     await clock.advance(1.5)
     assert await ref.ask("got") == ["first"]
@@ -47,7 +53,7 @@ async def test_a_cancelled_timer_is_silent_even_if_its_message_waits_already(
 
 async def test_timers_end_with_their_instance(system: ActorSystem, clock: VirtualClock) -> None:
     ref = system.spawn("/hub", worker("a", Diary(), actor_class=Ticking))
-    ref.tell((1.5, "from the old instance"))
+    ref.tell(In(1.5, "from the old instance"))
     ref.tell("crash")
     await clock.advance(5.0)
     assert await ref.ask("got") == []

@@ -58,11 +58,14 @@ MIXTURES = {
         "decodeUplink",
     ),
     "decode calls something whose name ends alike": (
-        DECODER + UPLINK + "function myDecoder() {} function decode(b) { myDecoder(b); x.Decoder(b); }",
+        DECODER
+        + UPLINK
+        + "function myDecoder() {} function decode(b) { myDecoder(b); x.Decoder(b); }",
         "decodeUplink",
     ),
     "a URL in a string does not hide the call behind it": (
-        UPLINK + "function decode(p) { const u = 'http://x'; decodeUplink({}); return {by: 'decode'}; }",
+        UPLINK
+        + "function decode(p) { const u = 'http://x'; decodeUplink({}); return {by: 'decode'}; }",
         "decode",
     ),
     "Decoder with a helper called decode": (
@@ -107,8 +110,7 @@ MIXTURES = {
         "decodeUplink",
     ),
     "field of an exported instance": (
-        "class C { decodeUplink = () => ({data: {by: 'decodeUplink'}}); }"
-        "module.exports = new C();",
+        "class C { decodeUplink = () => ({data: {by: 'decodeUplink'}}); }module.exports = new C();",
         "decodeUplink",
     ),
     "a class called Decoder is no function to call": (

@@ -195,7 +195,9 @@ async def test_console_does_not_trip_over_odd_values(shared_pool: DecoderPool) -
 
 
 async def test_state_of_one_decoder_is_not_seen_by_another(shared_pool: DecoderPool) -> None:
-    counting = "count = typeof count === 'number' ? count : 0; function decode(p) { return ++count; }"
+    counting = (
+        "count = typeof count === 'number' ? count : 0; function decode(p) { return ++count; }"
+    )
     one, two = source(counting), source(counting)
     assert body_of(await ask(shared_pool, one)) == 1
     assert body_of(await ask(shared_pool, two)) == 1

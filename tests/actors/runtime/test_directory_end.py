@@ -1,0 +1,50 @@
+import asyncio
+
+import pytest
+from pykka import ActorDeadError
+
+from actors.runtime import (
+    ActorSystem,
+    VirtualClock,
+)
+from tests.actors.runtime.actors import Diary
+from tests.actors.runtime.devices import SavingDevice, devices
+
+
+async def test_passivate_all_drains_everyone_and_then_refuses(
+    system: ActorSystem, clock: VirtualClock
+) -> None:
+    diary = Diary()
+    directory = devices(system, diary)
+    for key in range(2_000):
+        directory.tell(key, "x")
+    assert await directory.passivate_all(5.0) == 0
+    assert len(diary.of("message")) == 2_000
+    assert directory.active == 0
+    with pytest.raises(ActorDeadError):
+        directory.tell(1, "too late")
+
+
+async def test_passivate_all_forces_those_that_stay_busy(
+    system: ActorSystem, clock: VirtualClock
+) -> None:
+    directory = devices(system, Diary())
+    directory.tell(1, "busy")
+    directory.tell(2, "x")
+    await clock.settle()
+    assert await directory.passivate_all(0.02) == 1
+    assert directory.active == 0
+
+
+async def test_stopping_the_system_puts_everyone_away(clock: VirtualClock) -> None:
+    system = ActorSystem(clock=clock)
+    await system.start()
+    diary = Diary()
+    SavingDevice.gate = asyncio.Event()
+    SavingDevice.gate.set()
+    directory = system.directory("devices", lambda key: SavingDevice(key, diary))
+    for key in range(50):
+        directory.tell(key, "x")
+    report = await system.stop(5.0)
+    assert report.is_clean
+    assert len(diary.of("saved")) == 50
