@@ -34,7 +34,9 @@ from storage.results import DeliveryDraft, JobResult, JobState, MessageResult, R
 
 _MESSAGES = {1: 2_000, 10: 10_000, 100: 30_000}
 _DEVICES = 1_000
-_PAYLOAD = b'{"temperature":21.5,"humidity":47,"co2":412,"battery":3.6,"rssi":-97,"light":120,"pir":0}'
+_PAYLOAD = (
+    b'{"temperature":21.5,"humidity":47,"co2":412,"battery":3.6,"rssi":-97,"light":120,"pir":0}'
+)
 _STATE = bytes(120)
 _TARGET = TargetId(1)
 

@@ -1,6 +1,7 @@
 """What every database engine must do, run over every engine that is discovered."""
 
 import asyncio
+import contextlib
 import threading
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -154,9 +155,10 @@ async def test_value_that_cannot_be_stored_is_a_refused_row(
 async def test_savepoint_left_by_an_error_undoes_only_what_was_inside(database: Database) -> None:
     def write(transaction: Transaction) -> None:
         add(transaction, 1)
-        with pytest.raises(Conflict), transaction.savepoint():
+        with contextlib.suppress(Conflict), transaction.savepoint():
             add(transaction, 2)
             add(transaction, 1)
+            pytest.fail("the second row with this key was taken")
         add(transaction, 3)
 
     await database.write(write)
@@ -195,7 +197,7 @@ async def test_merge_skips_replaces_adds_or_keeps_the_greatest(database: Databas
     sums = await database.read(
         lambda reader: reader.fetch_all(select(ledger.c.organization_id, ledger.c.accepted))
     )
-    assert [tuple(row) for row in sums] == [(1, 1), (2, 3), (3, 1)]  # type: ignore[call-overload]  # rows are tuples
+    assert [(row.organization_id, row.accepted) for row in sums] == [(1, 1), (2, 3), (3, 1)]
 
 
 async def test_many_updates_change_each_row_by_its_own_values(database: Database) -> None:
@@ -247,9 +249,7 @@ async def test_parameters_given_with_a_statement_join_its_own_values(database: D
     assert row.rows == 1
 
 
-async def test_closing_commits_what_was_handed_over(
-    database: Database, database_url: str
-) -> None:
+async def test_closing_commits_what_was_handed_over(database: Database, database_url: str) -> None:
     handed = [database.submit(lambda transaction, n=n: add(transaction, n)) for n in range(20)]  # type: ignore[misc]  # as above
     await database.close()
     assert all(future.done() and future.exception() is None for future in handed)

@@ -147,7 +147,9 @@ class Pipeline:
 
     async def commit(self, *results: MessageResult, cursor: int | None = None) -> CommitReport:
         known = [one.position for one in results if one.position is not None]
-        return await self.results.commit(results, cursor=max(known, default=0) if cursor is None else cursor)
+        return await self.results.commit(
+            results, cursor=max(known, default=0) if cursor is None else cursor
+        )
 
     async def waiting(self, *, now: datetime = NOW, limit: int = 1_000) -> list[OutboxItem]:
         return await self.outbox.waiting(TARGET, now=now, limit=limit)
