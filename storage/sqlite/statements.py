@@ -158,9 +158,10 @@ def _update_text(bulk: BulkUpdate, rows: int) -> str:
     table = f'"{bulk.table.name}"'
     changed = ", ".join(f'"{name}" = given."{name}"' for name in bulk.columns)
     found = " AND ".join(f'{table}."{name}" = given."{name}"' for name in bulk.keys)
+    # The values are named inside FROM: of a statement that begins with WITH the driver tells no count.
     return (
-        f"WITH given ({given}) AS (VALUES {_places(len(names), rows)}) "
-        f"UPDATE {table} SET {changed} FROM given WHERE {found}"
+        f"UPDATE {table} SET {changed} FROM (WITH given ({given}) AS "
+        f"(VALUES {_places(len(names), rows)}) SELECT * FROM given) AS given WHERE {found}"
     )
 
 
