@@ -25,7 +25,9 @@ from tests.support.hub_process import ROOT
 from tests.support.process_tree import cpu_seconds
 from web.hub_port import HubPort
 from web.ingest import Ingest
+from web.logging import configure_logging
 from web.server import HubServer
+from web.settings import LogFormat, LogSettings
 
 ANSWERING: Final = "answering"
 STORING: Final = "storing"
@@ -125,4 +127,5 @@ async def _listen(accepting: object, api_key: str) -> None:
 
 
 if __name__ == "__main__":
+    configure_logging(LogSettings(level="error", format=LogFormat.JSON))
     uvloop.run(_serve(sys.argv[1]))
