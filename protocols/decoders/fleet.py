@@ -61,7 +61,7 @@ class Fleet:
         self._next_number = 1
         self._watchdog = Watchdog(settings)
         self._is_stopping = False
-        # Set when every wanted lane has had its first worker.
+        # Set when every wanted lane's first worker is ready.
         self.ready = asyncio.Event()
 
     @property
@@ -88,13 +88,9 @@ class Fleet:
 
     def start(self) -> None:
         """Raises: OSError when no process can be started."""
-        self._zygote_started_at = asyncio.get_running_loop().time()
-        zygote = ZygoteLink(self, self._limits)
-        zygote.start()
-        self._zygote = zygote
-        for lane in self._lanes:
-            if lane.is_wanted and lane.link is None:
-                self._launch(lane)
+        self._is_stopping = False
+        self.ready.clear()
+        self._start_zygote()
 
     def want(self, lane: Lane) -> None:
         """From now on the lane has a worker."""
@@ -107,6 +103,7 @@ class Fleet:
         self._is_stopping = True
         if self._zygote is not None:
             self._zygote.stop()
+            self._zygote = None
         left: list[Job] = []
         for _, link in self._links.values():
             left += link.in_flight.values()
@@ -135,6 +132,8 @@ class Fleet:
             job = link.in_flight.pop(result.sequence, None)
             if job is not None:
                 self._listener.job_answered(lane, link, job, result)
+        if not results and all(each.is_ready for each in self._lanes if each.is_wanted):
+            self.ready.set()
         lane.pump()
 
     def connection_closed(self, link: WorkerLink) -> None:
@@ -147,8 +146,6 @@ class Fleet:
         if worker in self._links:
             lane, link = self._links[worker]
             link.pid = pid
-            if all(each.is_ready for each in self._lanes if each.is_wanted):
-                self.ready.set()
             _log.debug(events.WORKER_STARTED, lane=lane.name, pid=pid)
 
     def worker_exited(self, worker: int, exit_code: int | None) -> None:
@@ -174,11 +171,20 @@ class Fleet:
 
     # Starting.
 
+    def _start_zygote(self) -> None:
+        self._zygote_started_at = asyncio.get_running_loop().time()
+        zygote = ZygoteLink(self, self._limits)
+        zygote.start()
+        self._zygote = zygote
+        for lane in self._lanes:
+            if lane.is_wanted and lane.link is None:
+                self._launch(lane)
+
     def _restart_zygote(self) -> None:
         if self._is_stopping:
             return
         try:
-            self.start()
+            self._start_zygote()
         except OSError as exc:
             self._listener.report(events.ZYGOTE_FAILED, reason=str(exc))
             asyncio.get_running_loop().call_later(_ZYGOTE_RETRY_S, self._restart_zygote)

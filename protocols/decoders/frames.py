@@ -1,8 +1,9 @@
 """The frames between the pool and its processes.
 
 A frame is a length (four bytes, little-endian) and a msgpack array. To a worker goes a list of
-WorkItem, from it comes a list of WorkResult, in the order of the items. The channel to the zygote
-keeps message boundaries itself and carries one ZygoteRequest or ZygoteReply per message.
+WorkItem, from it comes a list of WorkResult, in the order of the items; an empty one first, when it
+is ready. The channel to the zygote keeps message boundaries itself and carries one ZygoteRequest or
+ZygoteReply per message.
 """
 
 from enum import IntEnum

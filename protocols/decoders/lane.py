@@ -40,7 +40,7 @@ class Lane:
 
     @property
     def is_ready(self) -> bool:
-        return self.link is not None and self.link.pid is not None
+        return self.link is not None and self.link.is_ready
 
     def push(self, job: Job) -> None:
         self.queue.push(job)

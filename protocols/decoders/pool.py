@@ -74,13 +74,18 @@ class DecoderPool:
         return self._fleet.zygote_pid
 
     async def start(self) -> None:
-        """Returns when the workers are there. Raises: DecoderUnavailable when they do not come."""
+        """Returns when the workers are there. Raises: DecoderUnavailable when they do not come.
+
+        A pool that was stopped may be started again; it remembers its decoders.
+        """
         try:
             self._fleet.start()
             await asyncio.wait_for(self._fleet.ready.wait(), _START_TIMEOUT_S)
         except OSError as exc:
             self._fleet.stop()
-            raise DecoderUnavailable(f"The decoder processes cannot be started: {exc or 'no answer'}") from exc
+            raise DecoderUnavailable(
+                f"The decoder processes cannot be started: {str(exc) or 'no answer'}"
+            ) from exc
         self._routing.is_open = True
 
     async def stop(self, *, timeout_s: float) -> None:
@@ -97,6 +102,7 @@ class DecoderPool:
             self._refuse(job, DecoderUnavailable("The hub is stopping"))
         if self._watch is not None:
             self._watch.cancel()
+            self._watch = None
 
     def submit(self, request: DecodeRequest, on_done: Callable[[DecodeOutcome], None]) -> None:
         """Takes a request and returns at once.

@@ -59,13 +59,15 @@ class Routing:
         elif job.record is None or job.standing is None:
             self._fleet.want(self._tests)
             self._tests.push(job)
-        elif job.record.recorder.mean_wall_s > self._hog_call_s or not job.standing.is_trusted:
+        elif job.record.recorder.mean_cpu_s > self._hog_call_s or not job.standing.is_trusted:
             self._route_apart(job, job.standing)
         else:
             self._shared[hash(job.record.decoder_id) % len(self._shared)].push(job)
 
     def judge(self, job: Job, standing: Standing, error: DecodeError | None) -> None:
         """Draws the consequences of an outcome."""
+        if error is None and standing.is_trusted and standing.on_trial is None:
+            return
         if isinstance(error, ScriptLimitExceeded | DecoderCrashed):
             self._strike(job, standing, error)
         elif standing.is_on_probation and not isinstance(error, DecoderUnavailable):

@@ -5,7 +5,6 @@ result seldom waits for a slow script behind it. Before each item the worker say
 memory which one runs; that is how the hub knows whom to blame when it must kill the worker.
 """
 
-import ctypes
 import os
 import socket
 import time
@@ -15,21 +14,26 @@ import msgspec
 from protocols.decoders import sandbox
 from protocols.decoders.frames import FrameReader, WorkerLimits, WorkItem, WorkResult, frame
 from protocols.decoders.progress import Progress, Running
-from protocols.decoders.worker import MEMORY_CHECK_CALLS, Engine
+from protocols.decoders.worker import Engine
 
 FLUSH_NS = 1_000_000
+# Between two looks, scripts can take this many times their limit, 256 MB: far less than is left.
+MEMORY_CHECK_CALLS = 8
 _READ_BYTES = 1 << 18
 
 
 class MemoryGauge:
-    """How much memory this process holds. Opened before the sandbox closes the file system."""
+    """How much address space this process holds, which is what the kernel limits.
+
+    Opened before the sandbox closes the file system.
+    """
 
     def __init__(self) -> None:
         self.descriptor = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
         self._page_bytes = os.sysconf("SC_PAGESIZE")
 
-    def resident_bytes(self) -> int:
-        return int(os.pread(self.descriptor, 256, 0).split()[1]) * self._page_bytes
+    def size_bytes(self) -> int:
+        return int(os.pread(self.descriptor, 256, 0).split()[0]) * self._page_bytes
 
 
 class Worker:
@@ -50,7 +54,8 @@ class Worker:
         self._encoder = msgspec.msgpack.Encoder()
 
     def serve(self) -> None:
-        """Returns when the hub closes the connection."""
+        """Returns when the hub closes the connection. The first thing sent is an empty list: ready."""
+        self._flush([])
         reader = FrameReader()
         while data := self._connection.recv(_READ_BYTES):
             for body in reader.feed(data):
@@ -67,21 +72,20 @@ class Worker:
                 flushed_ns = running.started_ns
             self._progress.begin(running)
             results.append(self._engine.execute(item, running))
+            self._calls += 1
+            if self._calls % MEMORY_CHECK_CALLS == 0:
+                self._check_memory()
         self._progress.end()
         self._flush(results)
-        self._calls += len(items)
-        if self._calls >= MEMORY_CHECK_CALLS:
-            self._calls = 0
-            self._check_memory()
 
     def _flush(self, results: list[WorkResult]) -> None:
         self._connection.sendall(frame(self._encoder.encode(results)))
 
     def _check_memory(self) -> None:
         """Scripts may hold memory between calls, each up to its limit; together they may not."""
-        if self._gauge.resident_bytes() > self._memory_bytes:
+        if self._gauge.size_bytes() > self._memory_bytes:
             self._engine.forget_half()
-            ctypes.CDLL(None).malloc_trim(0)
+            sandbox.return_memory()
 
 
 def work(connection: socket.socket, progress_descriptor: int, limits: WorkerLimits) -> None:

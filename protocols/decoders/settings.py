@@ -41,7 +41,8 @@ class DecoderSettings:
     quarantine_cap_s: float = 4 * 3600.0
     batch_items: int = 64
     batch_bytes: int = MEGABYTE
-    # A decoder whose p99 is above this travels alone, so that no finished result waits for it.
+    # CPU time. A decoder whose p99 is above this travels alone, so that no finished result waits
+    # for it.
     slow_call_s: float = 0.005
-    # One whose calls usually take this long does not share a worker at all.
+    # CPU time. One whose calls usually take this long does not share a worker at all.
     hog_call_s: float = 0.020

@@ -23,8 +23,6 @@ from protocols.decoders.progress import Running
 
 # Deeper results are refused: the hub takes no deeper payload either, and parsers downstream recurse.
 MAX_DEPTH = 64
-# Recycled or evicted contexts leave holes; the memory is looked at this often.
-MEMORY_CHECK_CALLS = 64
 
 _HERE = Path(__file__).parent
 _HARNESS = (_HERE / "harness.js").read_text(encoding="utf-8")

@@ -37,6 +37,7 @@ class WorkerLink:
         self.in_flight: dict[int, Job] = {}
         self.batches = 0
         self.is_open = True
+        self.is_ready = False
         self.has_answered = False
         self.exit_code: int | None = None
         self.has_exited = False
@@ -173,7 +174,8 @@ class WorkerLink:
 
     def _take(self, results: list[WorkResult]) -> None:
         self.progressed_at_s = time.monotonic()
-        self.has_answered = True
+        self.is_ready = True
+        self.has_answered = self.has_answered or bool(results)
         if results and self._batch_ends and results[-1].sequence == self._batch_ends[0]:
             del self._batch_ends[0]
             self.batches -= 1

@@ -16,6 +16,11 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
 
+def size_bytes(pid: int) -> int:
+    """The process's address space."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * os.sysconf("SC_PAGESIZE")
+
+
 async def until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
     """Looks again every few milliseconds. Raises: TimeoutError."""
     deadline_s = time.monotonic() + timeout_s
