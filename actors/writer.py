@@ -6,6 +6,7 @@ way, is dropped: after a crash of some actor the router dispatches again, and th
 """
 
 import asyncio
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -22,7 +23,7 @@ from actors.messages import (
 from actors.runtime import Actor
 from actors.watermark import Watermark
 from protocols.errors import StorageUnavailable
-from protocols.messages import MessageId
+from protocols.messages import DeviceId, MessageId
 from storage.journal import Journal
 from storage.results import JobResult, JobState, MessageResult, ResultStore
 
@@ -51,8 +52,10 @@ class WriterActor(Actor):
         self._on_committed = on_committed
         self._on_untold = on_untold
         self._watermark: Watermark | None = None
-        self._batch: list[MessageResult] = []
+        self._batch: dict[int, MessageResult] = {}
+        self._numbers = itertools.count()
         self._live: dict[MessageId, int] = {}
+        self._states: dict[DeviceId, bytes | None] = {}
         self._writing: set[int] = set()
         self._committing: asyncio.Task[None] | None = None
 
@@ -91,25 +94,35 @@ class WriterActor(Actor):
             self._merge(result)
         elif self._known.is_open(position) and position not in self._writing:
             self._writing.add(position)
-            self._live[result.uplink.message_id] = len(self._batch)
-            self._batch.append(result)
+            self._states[result.uplink.device_id] = result.device_state
+            self._append_live(result)
 
     def _merge(self, result: MessageResult) -> None:
-        """A deferral that is still to be written becomes the result that it was waiting for."""
-        at = self._live.get(result.uplink.message_id) if not result.generation else None
-        if at is None:
-            self._batch.append(result)
-        else:
-            first = self._batch[at]
-            self._batch[at] = replace(
-                result, position=first.position, device_state=first.device_state
-            )
+        """A deferral that is still to be written becomes the result that it was waiting for.
+
+        It moves to the end: results of this device that were told in between stand before it, and
+        the order of the batch is the order in which targets are told.
+        """
+        number = None if result.generation else self._live.pop(result.uplink.message_id, None)
+        if number is None:
+            self._batch[next(self._numbers)] = result
+            return
+        position = self._batch.pop(number).position
+        state = self._states[result.uplink.device_id]
+        self._append_live(replace(result, position=position, device_state=state))
+
+    def _append_live(self, result: MessageResult) -> None:
+        number = next(self._numbers)
+        self._live[result.uplink.message_id] = number
+        self._batch[number] = result
 
     async def _commit_all(self) -> None:
         try:
             while self._batch:
-                batch, self._batch = self._batch, []
+                batch = list(self._batch.values())
+                self._batch.clear()
                 self._live.clear()
+                self._states.clear()
                 await self._commit(batch)
         finally:
             self._committing = None

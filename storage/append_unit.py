@@ -1,6 +1,7 @@
 """The write unit of the embedded journal: a batch of appends, with their source keys."""
 
 from asyncio import Future
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -42,10 +43,10 @@ Queued = tuple[Uplink, "Future[Appended]"]
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What became of one append; `entry` is None for a duplicate."""
+    """What became of a batch: `appended` for each of it, `entries` for those that are no duplicates."""
 
-    appended: Appended
-    entry: JournalEntry | None
+    appended: list[Appended]
+    entries: list[JournalEntry]
 
 
 class AppendUnit:
@@ -56,25 +57,25 @@ class AppendUnit:
         self.window = window
         self.taken: list[Queued] = []
 
-    def __call__(self, transaction: Transaction) -> list[Written]:
-        """Return what became of each of `taken`, in their order."""
+    def __call__(self, transaction: Transaction) -> Written:
         if self._take is not None:
             self.taken, self._take = self._take(), None
         known = _KnownKeys(transaction, [uplink for uplink, _ in self.taken], self.window)
         firsts = [known.first_of(uplink) for uplink, _ in self.taken]
         fresh = firsts.count(None)
         position = _take_positions(transaction, fresh) if fresh else 0
-        written: list[Written] = []
+        appended: list[Appended] = []
+        entries: list[JournalEntry] = []
         for (uplink, _), first in zip(self.taken, firsts, strict=True):
-            if first is not None:
-                written.append(Written(Appended(first, None, True), None))
-                continue
-            position += 1
-            appended = Appended(uplink.message_id, position, False)
-            written.append(Written(appended, JournalEntry(position, uplink)))
-        _store(transaction, [one.entry for one in written if one.entry is not None])
+            if first is None:
+                position += 1
+                entries.append(JournalEntry(position, uplink))
+                appended.append(Appended(uplink.message_id, position, False))
+            else:
+                appended.append(Appended(first, None, True))
+        _store(transaction, entries)
         known.store(transaction)
-        return written
+        return Written(appended, entries)
 
 
 class _KnownKeys:
@@ -125,8 +126,9 @@ def _store(transaction: Transaction, entries: list[JournalEntry]) -> None:
     if not entries:
         return
     changes = LedgerChanges()
-    for entry in entries:
-        changes.add(entry.uplink.organization_id, "accepted")
+    counts = Counter(entry.uplink.organization_id for entry in entries)
+    for organization_id, count in counts.items():
+        changes.add(organization_id, "accepted", count)
     rows = [uplink_row(entry.uplink, entry.position) for entry in entries]
     transaction.insert_many(_INSERT_ENTRIES, rows)
     changes.store(transaction)

@@ -128,7 +128,7 @@ class EmbeddedJournal(Journal):
     def _hand_over(self, unit: AppendUnit) -> None:
         self._database.submit(unit).add_done_callback(partial(self._on_written, unit))
 
-    def _on_written(self, unit: AppendUnit, done: "Future[list[Written]]") -> None:
+    def _on_written(self, unit: AppendUnit, done: "Future[Written]") -> None:
         error = done.exception()
         if error is None:
             self._announce(unit.taken, done.result())
@@ -139,16 +139,15 @@ class EmbeddedJournal(Journal):
         else:
             self._give_up(unit.taken or self._take_queued(), error)
 
-    def _announce(self, queued: Sequence[Queued], written: Sequence[Written]) -> None:
-        entries = [one.entry for one in written if one.entry is not None]
-        if entries:
+    def _announce(self, queued: Sequence[Queued], written: Written) -> None:
+        if written.entries:
             for on_appended in self._subscribers:
-                on_appended(entries)
-        for (uplink, future), one in zip(queued, written, strict=True):
-            if one.entry is None:
+                on_appended(written.entries)
+        for (uplink, future), appended in zip(queued, written.appended, strict=True):
+            if appended.is_duplicate:
                 self.release(1, len(uplink.payload))
             if not future.done():
-                future.set_result(one.appended)
+                future.set_result(appended)
 
     def _give_up(self, queued: Sequence[Queued], error: BaseException) -> None:
         for uplink, future in queued:

@@ -88,17 +88,18 @@ class ResultRows:
 
     def add_live(self, result: MessageResult, position: int) -> None:
         uplink = result.uplink
-        row = uplink_row(uplink, position)
-        self._messages.append(row)
+        received_at = microseconds(uplink.received_at)
+        self._messages.append(uplink_row(uplink, position))
         owner = (position, uplink.device_id, uplink.organization_id)
         for job in result.jobs:
             key = (uplink.message_id, job.decoder_id or 0)
-            self._jobs.append((*key, *owner, *_outcome(job, result.generation)))
-            self._book(uplink.organization_id, job.state)
+            row = _outcome(job, result.generation)
+            self._jobs.append(key + owner + row)
+            self._book(uplink.organization_id, row[1])
         if len(result.jobs) > 1:
             self._ledger.add(uplink.organization_id, "accepted", len(result.jobs) - 1)
         self._add_deliveries(result, position)
-        self._add_state(result, microseconds(uplink.received_at))
+        self._add_state(result, received_at)
 
     def add_again(
         self, result: MessageResult, stored: Mapping[JobKey, StoredJob]
@@ -174,7 +175,9 @@ class ResultRows:
             self._times[device_id] = max(received_at, self._times.get(device_id, received_at))
 
 
-def _outcome(job: JobResult, generation: int) -> tuple[object, ...]:
+def _outcome(
+    job: JobResult, generation: int
+) -> tuple[int, str, str | None, bytes | None, str | None, str | None, str | None, int]:
     return (
         generation,
         job.state.value,

@@ -26,7 +26,7 @@ from storage.message_result import (
     JobState,
     MessageResult,
 )
-from storage.settlement import Settlement, claim_cursor, release_cursor
+from storage.settlement import NeedsCare, Settlement, claim_cursor, release_cursor
 
 __all__ = [
     "CommitReport",
@@ -71,7 +71,7 @@ class ResultStore:
         settlement = Settlement(results, cursor)
         try:
             report = await self._database.write(settlement.write_plainly)
-        except (Conflict, RowRefused):
+        except (Conflict, RowRefused, NeedsCare):
             report = await self._database.write(settlement.write_carefully)
             _log_care(report)
         self._journal.release(*settlement.released)

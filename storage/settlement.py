@@ -89,6 +89,10 @@ def release_cursor(transaction: Transaction) -> None:
     transaction.execute(_FORGET_STARTS)
 
 
+class NeedsCare(Exception):
+    """Some of the results may have been committed before."""
+
+
 class Settlement:
     """One batch of results; its methods are write units and may run more than once."""
 
@@ -99,8 +103,12 @@ class Settlement:
         """How many entries, and about how many bytes, left the journal."""
 
     def write_plainly(self, transaction: Transaction) -> CommitReport:
+        """Raises NeedsCare when a message is not in the journal any more."""
         written, repeated = _write(transaction, self._results)
-        return self._finish(transaction, written, repeated, [])
+        report = self._finish(transaction, written, repeated, [])
+        if self.released[0] < sum(result.position is not None for result in self._results):
+            raise NeedsCare
+        return report
 
     def write_carefully(self, transaction: Transaction) -> CommitReport:
         known = _known(transaction, self._results)

@@ -5,9 +5,9 @@ from datetime import datetime
 import structlog
 
 from storage.database import Database, Transaction
-from storage.repositories import Author, users
+from storage.repositories import Author, audit, users
 from storage.repositories.users import NewUser
-from web.events import ADMINISTRATOR_CREATE
+from web.events import ADMINISTRATOR_CREATE, PASSWORD_RESET
 from web.passwords import PasswordHasher, generate_password
 
 _log = structlog.get_logger()
@@ -41,3 +41,35 @@ async def ensure_administrator(
         return None
     _log.info(ADMINISTRATOR_CREATE, user_id=user_id)
     return None if password else chosen
+
+
+async def reset_password(database: Database, email: str, *, now: datetime) -> str:
+    """Give a user a new, generated password and end all sessions; returns it, to be shown once.
+
+    Raises: NotFound.
+    """
+    password = generate_password()
+    password_hash = await PasswordHasher().hash(password)
+
+    def unit(transaction: Transaction) -> int:
+        user = users.get_by_email(transaction, email)
+        users.update_password(transaction, user.id, password_hash, Author(None, now))
+        audit.record(
+            transaction,
+            audit.NewAuditEntry(
+                at=now,
+                actor_type="command_line",
+                actor_id=None,
+                actor_name="tingbro admin reset-password",
+                address=None,
+                action="reset_password",
+                entity="user",
+                entity_id=user.id,
+                entity_name=user.email,
+                organization_id=None,
+            ),
+        )
+        return user.id
+
+    _log.info(PASSWORD_RESET, user_id=await database.write(unit))
+    return password

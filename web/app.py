@@ -24,7 +24,7 @@ from web.resources import (
     organization,
     payload_decoder,
 )
-from web.routing import RouteTable
+from web.routing import Route, RouteTable
 from web.server import HubServer
 from web.services import Services
 from web.tokens import TokenSigner
@@ -51,7 +51,6 @@ def build_handler(
     """
     settings = services.settings
     registry = CollectorRegistry()
-    signer = TokenSigner(settings.secret_key, settings.token_lifetime_s)
     ingest = Ingest(
         services.hub,
         max_body_bytes=settings.max_body_bytes,
@@ -59,10 +58,21 @@ def build_handler(
         clock=services.clock,
     )
     metrics.watch(registry, services.hub, ingest)
+    signer = TokenSigner(settings.secret_key, settings.token_lifetime_s)
+    return Dispatcher(
+        services=services,
+        table=RouteTable(build_routes(signer, registry, version=settings.version)),
+        authenticator=Authenticator(services.database, signer, clock=services.clock),
+        ingest=ingest,
+        metrics=metrics.ApiMetrics(registry),
+    )
+
+
+def build_routes(signer: TokenSigner, registry: CollectorRegistry, *, version: str) -> list[Route]:
+    """Every route but the devices' own, which is answered before any routing."""
+    throttle = LoginThrottle(time.monotonic)
     described = [
-        *auth.routes(
-            signer=signer, hasher=PasswordHasher(), throttle=LoginThrottle(time.monotonic)
-        ),
+        *auth.routes(signer=signer, hasher=PasswordHasher(), throttle=throttle),
         *organization.ROUTES,
         *application.ROUTES,
         *iot_device.ROUTES,
@@ -74,10 +84,4 @@ def build_handler(
         *api_key.ROUTES,
         *operators.routes(registry),
     ]
-    return Dispatcher(
-        services=services,
-        table=RouteTable([*described, *openapi.routes(described, version=settings.version)]),
-        authenticator=Authenticator(services.database, signer, clock=services.clock),
-        ingest=ingest,
-        metrics=metrics.ApiMetrics(registry),
-    )
+    return [*described, *openapi.routes(described, version=version)]

@@ -21,6 +21,7 @@ from protocols.errors import (
     InvalidInput,
     NotFound,
     PayloadTooLarge,
+    RowRefused,
     StorageUnavailable,
     TingbroError,
     Unauthenticated,
@@ -112,6 +113,8 @@ def answer_of(error: TingbroError) -> ErrorAnswer | None:
             return ErrorAnswer(
                 status=409, message="Something that was there or was missing forbids this."
             )
+        case RowRefused():
+            return ErrorAnswer(status=400, message="A value in this request cannot be stored.")
         case HubFull():
             return _try_again("The hub is full for the moment.", error.retry_after_s)
         case StorageUnavailable():

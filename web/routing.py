@@ -123,7 +123,7 @@ class RouteTable:
         if not isinstance(route.needs, Needs):
             raise TypeError(f"{route.method} {route.path} does not declare what it needs.")
         node = self._root
-        segments = route.path.strip("/").split("/")
+        segments = [segment for segment in route.path.split("/") if segment]
         for segment in segments:
             if segment.endswith("*}"):
                 node.rest = node.rest or (segment[1:-2], {})

@@ -75,7 +75,8 @@ def reception_view(reception: Reception) -> View:
         "received_at": reception.received_at,
         "rssi": None,
         "snr": None,
-        "raw_data": orjson.loads(reception.payload or b"null"),
+        # Verbatim: parsing it would round what a device has sent.
+        "raw_data": orjson.Fragment(reception.payload or b"null"),
     }
 
 

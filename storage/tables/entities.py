@@ -142,7 +142,7 @@ connection = Table(
     Column(
         "payload_decoder_id",
         Integer,
-        ForeignKey("payload_decoder.id", ondelete="RESTRICT"),
+        ForeignKey("payload_decoder.id"),
         index=True,
     ),
     *_stamps(),

@@ -54,6 +54,9 @@ async def test_two_decoders_and_two_targets_make_four_pushes(city: City) -> None
             assert sorted(bodies, key=repr) == sorted([{"n": 1}, {"n": 1, "raw": True}], key=repr)
         await city.settled()
         assert len(first.requests) + len(second.requests) == 4
+        books = await city.client.books(city.organization_id)
+        assert (books["jobs"]["accepted"], books["jobs"]["decoded"]) == (2, 1)
+        assert (books["jobs"]["noDecoder"], books["deliveries"]["delivered"]) == (1, 4)
         requests = first.requests + second.requests
         assert len({request.headers["webhook-id"] for request in requests}) == 4
         assert len({request.headers["tingbro-message-id"] for request in requests}) == 1

@@ -149,6 +149,21 @@ def test_stored_messages_come_back_in_order_before_anything_new() -> None:
     assert driver.queue.wants_stored
 
 
+def test_message_read_again_before_its_result_was_written_is_not_counted_twice() -> None:
+    driver = _Driver(stored=2)
+    first, second = (
+        DeferredMessage(uplink=uplink(), position=position, decoder_ids=(DecoderId(5),))
+        for position in (3, 4)
+    )
+    slots, _ = driver.queue.refill(driver.queue.not_done([first]), plan(5), NOW)
+    driver.tokens[3] = slots[0].token
+    driver.finish(3)
+
+    assert driver.queue.not_done([first]) == []
+    assert driver.queue.not_done([first, second]) == [second]
+    assert driver.queue.is_deferring
+
+
 def test_deferred_job_whose_decoder_was_disconnected_fails_with_that_reason() -> None:
     driver = _Driver(stored=1)
     old = DeferredMessage(uplink=uplink(), position=3, decoder_ids=(DecoderId(5),))

@@ -242,11 +242,12 @@ async def test_what_was_accepted_before_a_stop_goes_on_after_the_next_start(
 
 async def _until_deferred(hub: HubInProcess, jobs: int) -> None:
     async with asyncio.timeout(10):
-        while sum(b.jobs.deferred for b in await hub.ledger.balance()) < jobs:
+        # The writer's thread settles: it can only be asked, again and again.
+        while sum(b.jobs.deferred for b in await hub.ledger.balance()) < jobs:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
 async def _until_retrying(hub: HubInProcess) -> None:
     async with asyncio.timeout(10):
-        while not sum(b.deliveries.retrying for b in await hub.ledger.balance()):
+        while not sum(b.deliveries.retrying for b in await hub.ledger.balance()):  # noqa: ASYNC110
             await asyncio.sleep(0.01)

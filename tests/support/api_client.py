@@ -58,11 +58,15 @@ class Api:
 
     session: aiohttp.ClientSession
     port: int
-    database: Database
+    services: Services
     hub: FakeHub
     clock: Clock
     headers: dict[str, str] = field(default_factory=dict)
     names: int = 0
+
+    @property
+    def database(self) -> Database:
+        return self.services.database
 
     async def call(self, method: str, path: str, body: Any = None, **options: Any) -> Answer:
         """One request below `/api/v1/`, or anywhere with a leading slash."""
@@ -107,7 +111,7 @@ class Api:
         self.headers["Authorization"] = f"Bearer {token}"
 
     def anonymous(self) -> "Api":
-        return Api(self.session, self.port, self.database, self.hub, self.clock)
+        return Api(self.session, self.port, self.services, self.hub, self.clock)
 
     async def machine(self, organization_id: int, *levels: str) -> "Api":
         """The API as a key with those permission levels in that organization."""
@@ -201,7 +205,7 @@ async def running_api(directory: Path, **settings: Any) -> AsyncIterator[Api]:
         await site.start()
         port = runner.addresses[0][1]
         try:
-            yield Api(session, port, database, hub, clock)
+            yield Api(session, port, services, hub, clock)
         finally:
             await runner.cleanup()
             await database.close()

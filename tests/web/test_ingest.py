@@ -16,9 +16,11 @@ def hub_with_device(anonymous: Api) -> Api:
     return anonymous
 
 
-async def send(api: Api, body: bytes = b'{"a": 1}', path: str = PATH, **headers: str) -> Answer:
+async def send(
+    api: Api, body: bytes = b'{"a": 1}', path: str = PATH, headers: dict[str, str] | None = None
+) -> Answer:
     return await api.call(
-        "POST", path, data=body, headers={"Content-Type": "application/json", **headers}
+        "POST", path, data=body, headers={"Content-Type": "application/json", **(headers or {})}
     )
 
 
@@ -29,7 +31,7 @@ async def test_message_is_acknowledged_without_content(hub_with_device: Api) -> 
 
 
 async def test_name_that_a_sender_gives_its_message_is_handed_on(hub_with_device: Api) -> None:
-    await send(hub_with_device, **{"Idempotency-Key": "abc"})
+    await send(hub_with_device, headers={"Idempotency-Key": "abc"})
     assert hub_with_device.hub.accepted[0][2] == "abc"
 
 
@@ -66,12 +68,12 @@ async def test_body_that_is_no_json_is_refused_with_a_sentence(hub_with_device: 
 
 
 async def test_other_content_type_is_refused(hub_with_device: Api) -> None:
-    answer = await send(hub_with_device, **{"Content-Type": "text/plain"})
+    answer = await send(hub_with_device, headers={"Content-Type": "text/plain"})
     assert answer.status == 415
 
 
 async def test_compressed_body_is_refused_unread(hub_with_device: Api) -> None:
-    answer = await send(hub_with_device, **{"Content-Encoding": "gzip"})
+    answer = await send(hub_with_device, headers={"Content-Encoding": "gzip"})
     assert answer.status == 415
     assert hub_with_device.hub.accepted == []
 

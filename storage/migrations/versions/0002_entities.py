@@ -64,7 +64,6 @@ def _create_application() -> None:
         sa.Column("personal_data", sa.Boolean(), nullable=True),
         sa.Column("hardware", sa.Text(), nullable=True),
         *_stamps(),
-        sa.PrimaryKeyConstraint("id", name="pk_application"),
         sa.ForeignKeyConstraint(
             ["organization_id"],
             ["organization.id"],
@@ -72,6 +71,7 @@ def _create_application() -> None:
             ondelete="CASCADE",
         ),
         sa.UniqueConstraint("name", name="uq_application_name"),
+        sa.PrimaryKeyConstraint("id", name="pk_application"),
         sqlite_autoincrement=True,
     )
     op.create_index("ix_application_organization_id", "application", ["organization_id"])
@@ -83,13 +83,13 @@ def _create_application_controlled_property() -> None:
         sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
         sa.Column("application_id", sa.Integer(), nullable=False),
         sa.Column("type", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_application_controlled_property"),
         sa.ForeignKeyConstraint(
             ["application_id"],
             ["application.id"],
             name="fk_application_controlled_property_application_id",
             ondelete="CASCADE",
         ),
-        sa.PrimaryKeyConstraint("id", name="pk_application_controlled_property"),
     )
     op.create_index(
         "ix_application_controlled_property_application_id",
@@ -104,13 +104,13 @@ def _create_application_device_type() -> None:
         sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
         sa.Column("application_id", sa.Integer(), nullable=False),
         sa.Column("type", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_application_device_type"),
         sa.ForeignKeyConstraint(
             ["application_id"],
             ["application.id"],
             name="fk_application_device_type_application_id",
             ondelete="CASCADE",
         ),
-        sa.PrimaryKeyConstraint("id", name="pk_application_device_type"),
     )
     op.create_index(
         "ix_application_device_type_application_id", "application_device_type", ["application_id"]
@@ -174,13 +174,13 @@ def _create_data_target() -> None:
         sa.Column("settings", sa.Text(), nullable=False),
         sa.Column("secrets", sa.Text(), nullable=False),
         *_stamps(),
+        sa.PrimaryKeyConstraint("id", name="pk_data_target"),
         sa.ForeignKeyConstraint(
             ["application_id"],
             ["application.id"],
             name="fk_data_target_application_id",
             ondelete="CASCADE",
         ),
-        sa.PrimaryKeyConstraint("id", name="pk_data_target"),
         sqlite_autoincrement=True,
     )
     op.create_index("ix_data_target_application_id", "data_target", ["application_id"])
@@ -193,18 +193,15 @@ def _create_connection() -> None:
         sa.Column("data_target_id", sa.Integer(), nullable=False),
         sa.Column("payload_decoder_id", sa.Integer(), nullable=True),
         *_stamps(),
-        sa.PrimaryKeyConstraint("id", name="pk_connection"),
         sa.ForeignKeyConstraint(
             ["data_target_id"],
             ["data_target.id"],
             name="fk_connection_data_target_id",
             ondelete="CASCADE",
         ),
+        sa.PrimaryKeyConstraint("id", name="pk_connection"),
         sa.ForeignKeyConstraint(
-            ["payload_decoder_id"],
-            ["payload_decoder.id"],
-            name="fk_connection_payload_decoder_id",
-            ondelete="RESTRICT",
+            ["payload_decoder_id"], ["payload_decoder.id"], name="fk_connection_payload_decoder_id"
         ),
         sqlite_autoincrement=True,
     )
@@ -218,18 +215,18 @@ def _create_connection_device() -> None:
         sa.Column("connection_id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("device_id", sa.Integer(), autoincrement=False, nullable=False),
         sa.ForeignKeyConstraint(
-            ["connection_id"],
-            ["connection.id"],
-            name="fk_connection_device_connection_id",
-            ondelete="CASCADE",
-        ),
-        sa.ForeignKeyConstraint(
             ["device_id"],
             ["iot_device.id"],
             name="fk_connection_device_device_id",
             ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("connection_id", "device_id", name="pk_connection_device"),
+        sa.ForeignKeyConstraint(
+            ["connection_id"],
+            ["connection.id"],
+            name="fk_connection_device_connection_id",
+            ondelete="CASCADE",
+        ),
     )
     op.create_index("ix_connection_device_device_id", "connection_device", ["device_id"])
 
@@ -246,8 +243,8 @@ def _create_user_account() -> None:
         sa.Column("is_administrator", sa.Boolean(), nullable=False),
         sa.Column("last_login_at", sa.BigInteger(), nullable=True),
         *_stamps(),
-        sa.UniqueConstraint("email", name="uq_user_account_email"),
         sa.PrimaryKeyConstraint("id", name="pk_user_account"),
+        sa.UniqueConstraint("email", name="uq_user_account_email"),
         sqlite_autoincrement=True,
     )
 
@@ -263,6 +260,7 @@ def _create_api_key() -> None:
         sa.Column("expires_at", sa.BigInteger(), nullable=True),
         sa.Column("last_used_at", sa.BigInteger(), nullable=True),
         *_stamps(),
+        sa.UniqueConstraint("key_hash", name="uq_api_key_key_hash"),
         sa.ForeignKeyConstraint(
             ["organization_id"],
             ["organization.id"],
@@ -270,7 +268,6 @@ def _create_api_key() -> None:
             ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("id", name="pk_api_key"),
-        sa.UniqueConstraint("key_hash", name="uq_api_key_key_hash"),
         sqlite_autoincrement=True,
     )
     op.create_index("ix_api_key_organization_id", "api_key", ["organization_id"])
