@@ -2,28 +2,49 @@
 
 A device asks for its own oldest ones (`FetchDeferred`). Beside that a scan finds the devices that
 nobody drives: after a restart of the process, and when a decoder has left its quarantine.
+
+What may wait for one decoder in one organization is bounded. Beyond the bound the messages that
+have waited longest fail, with that reason; they are kept, and a replay decodes them.
 """
 
+from datetime import datetime
 from typing import Any
 
-from actors import paths
+import structlog
+
+from actors import events, paths
 from actors.messages import DeferredFetched, DriveDeferred, FetchDeferred, Tick
-from actors.runtime import Actor, Directory
-from protocols.messages import DeviceId
-from storage.deferred import DeferredStore
+from actors.runtime import Actor, ActorRef, Directory
+from protocols.messages import DecoderId, DeviceId
+from storage.deferred import DeferredMessage, DeferredStore
+from storage.results import JobResult, JobState, MessageResult
 
 _SCAN_S = 5.0
 _SCAN_DEVICES = 500
 _FETCH_LIMIT = 32
+_CAP = 10_000
+_CAP_SLICE = 500
+
+log = structlog.get_logger(__name__)
 
 
 class DeferralActor(Actor):
     """One for each process that decodes."""
 
-    def __init__(self, *, deferred: DeferredStore, devices: Directory[DeviceId]) -> None:
+    def __init__(
+        self,
+        *,
+        deferred: DeferredStore,
+        devices: Directory[DeviceId],
+        writer: ActorRef[Any],
+        cap: int = _CAP,
+    ) -> None:
+        """`cap` is how many jobs may wait for one decoder in one organization."""
         super().__init__()
         self._deferred = deferred
         self._devices = devices
+        self._writer = writer
+        self._cap = cap
         self._scanning = False
 
     def on_start(self) -> None:
@@ -53,5 +74,46 @@ class DeferralActor(Actor):
             for device_id in await self._deferred.deferred_devices(limit=_SCAN_DEVICES):
                 if router is not None:
                     router.tell(DriveDeferred(device_id))
+            await self._enforce_cap()
         finally:
             self._scanning = False
+
+    async def _enforce_cap(self) -> None:
+        for count in await self._deferred.counts():
+            excess = min(count.jobs - self._cap, _CAP_SLICE)
+            if excess <= 0 or count.decoder_id is None:
+                continue
+            oldest = await self._deferred.oldest(
+                count.decoder_id, count.organization_id, limit=excess
+            )
+            log.warning(
+                events.DEFERRAL_DROP,
+                decoder_id=count.decoder_id,
+                organization_id=count.organization_id,
+                count=len(oldest),
+                reason="deferral_full",
+            )
+            for message in oldest:
+                self._writer.tell(_given_up(message, count.decoder_id, self.clock.now()))
+
+
+def _given_up(message: DeferredMessage, decoder_id: DecoderId, now: datetime) -> MessageResult:
+    job = JobResult(
+        decoder_id=decoder_id,
+        state=JobState.FAILED,
+        decoder_version=None,
+        body=None,
+        warnings=(),
+        error_code="deferral_full",
+        error="Too many messages waited for this decoder; replay them once it is mended.",
+        settled_at=now,
+    )
+    return MessageResult(
+        uplink=message.uplink,
+        position=None,
+        order=message.position,
+        jobs=(job,),
+        deliveries=(),
+        device_state=None,
+        generation=0,
+    )

@@ -5,6 +5,7 @@ next one. What it must not lose stands in the journal and the database; the rout
 after a crash (`ResumeUplinks`), and drops nothing that it has not seen settled.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -25,6 +26,7 @@ from actors.messages import (
 from actors.runtime import Actor, ActorRef
 from protocols.decoders import DecodeOutcome
 from protocols.messages import DeviceId
+from storage.deferred import DeferredMessage
 from storage.device_state import DeviceStateRow
 from storage.plans import DevicePlan
 from storage.results import MessageResult
@@ -156,15 +158,19 @@ class DeviceActor(Actor):
         queue = self._queue
         if queue is None or self._plan is None or not queue.wants_stored:
             return
-        if not message.messages:
+        messages: Sequence[DeferredMessage] = queue.not_done(message.messages)
+        if not messages:
             self._empty_fetches += 1
             if self._empty_fetches < _EMPTY_FETCHES:
                 self.schedule(_FETCH_AGAIN_S, FetchDeferred(self._device_id))
-            else:
-                queue.nothing_stored()
+                return
+            # What is still there after so long has lost its result on the way to the writer.
+            messages = message.messages
+        if not messages:
+            queue.nothing_stored()
             return
         self._empty_fetches = 0
-        slots, results = queue.refill(message.messages, self._plan, self.clock.now())
+        slots, results = queue.refill(messages, self._plan, self.clock.now())
         self._write(results)
         for slot in slots:
             self._decode(slot)

@@ -97,6 +97,7 @@ class Slot:
         return MessageResult(
             uplink=self.uplink,
             position=self.position if live else None,
+            order=self.position,
             jobs=jobs,
             deliveries=self._deliveries(),
             device_state=device_state,
@@ -108,6 +109,7 @@ class Slot:
         return MessageResult(
             uplink=self.uplink,
             position=self.position,
+            order=self.position,
             jobs=tuple(deferred(route, now) for route in self._routes),
             deliveries=(),
             device_state=device_state,
@@ -136,6 +138,7 @@ class DeviceQueue:
         self._by_token: dict[int, Slot] = {}
         self._stored = stored
         self._is_parked = False
+        self._released = 0
 
     @property
     def is_idle(self) -> bool:
@@ -192,6 +195,13 @@ class DeviceQueue:
             self._stored += 1
         return results
 
+    def not_done(self, messages: Sequence[DeferredMessage]) -> list[DeferredMessage]:
+        """Leave out what this queue has let go already: a read may be older than its result.
+
+        Counting such a message a second time would end the deferral while others still wait.
+        """
+        return [message for message in messages if message.position > self._released]
+
     def refill(
         self, messages: Sequence[DeferredMessage], plan: DevicePlan, now: datetime
     ) -> tuple[list[Slot], list[MessageResult]]:
@@ -226,6 +236,7 @@ class DeviceQueue:
         results: list[MessageResult] = []
         held, live = self._held, self._live
         while held and not held[0].waiting:
+            self._released = held[0].position
             results.append(self._release(held).result(live=False, device_state=None))
         if not held:
             while live and not live[0].waiting:

@@ -119,7 +119,7 @@ class Hub:
     ) -> None:
         self._stores = stores
         self._pool = pool
-        self._target_resources = target_resources
+        self.target_resources = target_resources
         self._settings = settings
         self.system = system or ActorSystem(name="hub")
         self.intake = Intake(
@@ -143,7 +143,7 @@ class Hub:
             results=stores.results,
             journal=stores.journal,
             on_committed=self._announce,
-            on_started=self._roster.look_again,
+            on_untold=self._roster.look_again,
         )
         self._spawn(
             "targets", Supervisor, strategy=Strategy.ONE_FOR_ONE, max_restarts=_NEVER_ESCALATE
@@ -161,7 +161,9 @@ class Hub:
             process_crashes=claim.crashes,
         )
         stores.journal.subscribe(lambda entries: router.tell(UplinksJournaled(entries)))
-        self._spawn("deferral", DeferralActor, deferred=stores.deferred, devices=devices)
+        self._spawn(
+            "deferral", DeferralActor, deferred=stores.deferred, devices=devices, writer=writer
+        )
         self._spawn(
             "replay",
             ReplayActor,
@@ -197,6 +199,7 @@ class Hub:
             except TimeoutError:
                 log.warning(events.HUB_DRAIN_TIMEOUT, timeout_s=timeout_s * _DRAIN_SHARE)
         report = await self.system.stop(timeout_s * (1 - _DRAIN_SHARE))
+        await self._stores.results.release_cursor()
         log.info(events.HUB_STOP, report=str(report))
 
     def _spawn(self, name: str, actor_class: type[Actor], **arguments: Any) -> ActorRef[Any]:
@@ -215,7 +218,7 @@ class Hub:
             idle_after_s=self._settings.passivate_after_s,
         )
 
-    def _announce(self, results: list[MessageResult]) -> None:
+    def _announce(self, results: Sequence[MessageResult]) -> None:
         self._roster.deliver(outbox_items(results))
 
     async def _open_target(self, target_id: TargetId) -> Target:
@@ -223,7 +226,7 @@ class Hub:
         kind = discover().get(row.kind)
         if kind is None:
             raise InvalidInput(f"Data targets of type {row.kind} are not available.")
-        target = kind.from_settings(row.settings, self._target_resources)
+        target = kind.from_settings(row.settings, self.target_resources)
         await target.open()
         return target
 

@@ -6,7 +6,8 @@ way, is dropped: after a crash of some actor the router dispatches again, and th
 """
 
 import asyncio
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -22,7 +23,7 @@ from actors.messages import (
 from actors.runtime import Actor
 from actors.watermark import Watermark
 from protocols.errors import StorageUnavailable
-from protocols.messages import MessageId
+from protocols.messages import DeviceId, MessageId
 from storage.journal import Journal
 from storage.results import JobResult, JobState, MessageResult, ResultStore
 
@@ -40,26 +41,28 @@ class WriterActor(Actor):
         *,
         results: ResultStore,
         journal: Journal,
-        on_committed: Callable[[list[MessageResult]], None],
-        on_started: Callable[[], None],
+        on_committed: Callable[[Sequence[MessageResult]], None],
+        on_untold: Callable[[], None],
     ) -> None:
-        """`on_committed` is called on the loop with what is on disk, `on_started` when the outbox
+        """`on_committed` is called on the loop with what is on disk, `on_untold` when the outbox
         may hold what nobody was told of; both must only tell."""
         super().__init__()
         self._results = results
         self._journal = journal
         self._on_committed = on_committed
-        self._on_started = on_started
+        self._on_untold = on_untold
         self._watermark: Watermark | None = None
-        self._batch: list[MessageResult] = []
+        self._batch: dict[int, MessageResult] = {}
+        self._numbers = itertools.count()
         self._live: dict[MessageId, int] = {}
+        self._states: dict[DeviceId, bytes | None] = {}
         self._writing: set[int] = set()
         self._committing: asyncio.Task[None] | None = None
 
     async def on_start(self) -> None:
         self._watermark = Watermark(await self._journal.cursor())
         # An instance before this one may have committed results without having told anybody.
-        self._on_started()
+        self._on_untold()
 
     def on_receive(self, message: Any) -> None:
         match message:
@@ -91,40 +94,52 @@ class WriterActor(Actor):
             self._merge(result)
         elif self._known.is_open(position) and position not in self._writing:
             self._writing.add(position)
-            self._live[result.uplink.message_id] = len(self._batch)
-            self._batch.append(result)
+            self._states[result.uplink.device_id] = result.device_state
+            self._append_live(result)
 
     def _merge(self, result: MessageResult) -> None:
-        """A deferral that is still to be written becomes the result that it was waiting for."""
-        at = self._live.get(result.uplink.message_id) if not result.generation else None
-        if at is None:
-            self._batch.append(result)
-        else:
-            first = self._batch[at]
-            self._batch[at] = replace(
-                result, position=first.position, device_state=first.device_state
-            )
+        """A deferral that is still to be written becomes the result that it was waiting for.
+
+        It moves to the end: results of this device that were told in between stand before it, and
+        the order of the batch is the order in which targets are told.
+        """
+        number = None if result.generation else self._live.pop(result.uplink.message_id, None)
+        if number is None:
+            self._batch[next(self._numbers)] = result
+            return
+        position = self._batch.pop(number).position
+        state = self._states[result.uplink.device_id]
+        self._append_live(replace(result, position=position, device_state=state))
+
+    def _append_live(self, result: MessageResult) -> None:
+        number = next(self._numbers)
+        self._live[result.uplink.message_id] = number
+        self._batch[number] = result
 
     async def _commit_all(self) -> None:
         try:
             while self._batch:
-                batch, self._batch = self._batch, []
+                batch = list(self._batch.values())
+                self._batch.clear()
                 self._live.clear()
+                self._states.clear()
                 await self._commit(batch)
         finally:
             self._committing = None
 
     async def _commit(self, batch: list[MessageResult]) -> None:
         positions = [result.position for result in batch if result.position is not None]
-        report = await self._commit_patiently(batch, self._known.after(positions))
+        written = await self._commit_patiently(batch, self._known.after(positions))
         self._known.settle(positions)
         self._writing.difference_update(positions)
         if positions and (router := self.system.find(paths.ROUTER)) is not None:
             router.tell(UplinksSettled(positions))
-        self._on_committed([r for r in batch if r.uplink.message_id not in report])
+        self._on_committed(written)
 
-    async def _commit_patiently(self, batch: list[MessageResult], cursor: int) -> set[MessageId]:
-        """Commit, however long the storage takes to come back; return what was set aside."""
+    async def _commit_patiently(
+        self, batch: list[MessageResult], cursor: int
+    ) -> Sequence[MessageResult]:
+        """Commit, however long the storage takes to come back; return what took effect."""
         attempt = 0
         while True:
             try:
@@ -137,7 +152,9 @@ class WriterActor(Actor):
             else:
                 if attempt:
                     log.info(events.RESULTS_RESUME, attempts=attempt)
-                return {MessageId(aside) for aside in report.set_aside}
+                if report.repeated:
+                    self._on_untold()
+                return report.written
 
 
 def set_aside(message: SetAsideUplink, now: datetime) -> MessageResult:
@@ -155,6 +172,7 @@ def set_aside(message: SetAsideUplink, now: datetime) -> MessageResult:
     return MessageResult(
         uplink=message.uplink,
         position=message.position,
+        order=message.position,
         jobs=(job,),
         deliveries=(),
         device_state=None,

@@ -22,6 +22,7 @@ The branches are drawn by what the catcher does, not by where the error comes fr
     |   |-- ScriptLimitExceeded   time, memory, stack or result size: counts as a strike
     |   |-- DecoderQuarantined    not run at all: too many strikes
     |   |-- DecoderCrashed        the worker process died while it ran the script
+    |   |-- DecoderUnavailable    not run: the pool is not running or is stopping; run it again later
     |-- DeliveryError         an attempt at a data target failed
     |   |-- DeliveryRetryable     try again on the schedule
     |   |-- DeliveryRefused       a deterministic refusal: straight to the dead letters
@@ -130,6 +131,11 @@ class DecoderQuarantined(DecodeError):
 
 class DecoderCrashed(DecodeError):
     code = "decoder_crashed"
+
+
+class DecoderUnavailable(DecodeError):
+    code = "decoder_unavailable"
+    retryable = True
 
 
 class DeliveryError(TingbroError):

@@ -120,3 +120,9 @@ def uuid7_time(identifier: str) -> datetime:
         return _EPOCH + timedelta(milliseconds=int(identifier[:8] + identifier[9:13], 16))
     except OverflowError as exc:
         raise InvalidInput(f"{identifier!r} was made after the year 9999.") from exc
+
+
+def first_uuid7(at: datetime) -> str:
+    """Return the least identifier that can have been made at `at` (to the millisecond) or later."""
+    digits = f"{(at - _EPOCH) // timedelta(milliseconds=1):012x}"
+    return f"{digits[:8]}-{digits[8:]}-7000-8000-000000000000"

@@ -8,11 +8,13 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from enum import IntEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from protocols.errors import InvalidSettings, SchemaMismatch, StorageError, TingbroError
+from protocols.errors import InvalidSettings, StorageError, TingbroError
+from web.version import VERSION
 
-VERSION: Final = "0.1.0"
+if TYPE_CHECKING:
+    from web.settings import Settings
 
 _EPILOG: Final = """\
 examples:
@@ -54,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InvalidSettings as error:
         _complain("These settings are wrong:", *(f"  - {problem}" for problem in error.problems))
         return ExitCode.USAGE
-    except (SchemaMismatch, StorageError) as error:
+    except StorageError as error:
         _complain(f"The database cannot be used: {error}")
         return ExitCode.ENVIRONMENT
     except TingbroError as error:
@@ -115,25 +117,22 @@ def _add_admin(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def _up(_options: argparse.Namespace) -> ExitCode:
-    from web.settings import read_settings
-
-    settings = read_settings(os.environ)  # first, so that a mistake is named at once
+    settings = _prepare()
 
     import uvloop
 
-    from web.logging import configure_logging
     from web.run import run
 
-    configure_logging(settings.log)
     uvloop.run(run(settings))
     return ExitCode.DONE
 
 
 def _check(_options: argparse.Namespace) -> ExitCode:
-    from web.check import Verdict, check
-    from web.settings import read_settings
+    settings = _prepare()
 
-    findings = check(read_settings(os.environ))
+    from web.check import Verdict, check
+
+    findings = check(settings)
     for finding in findings:
         _say(f"{finding.verdict.value:<8} {finding.subject}: {finding.sentence}")
     is_bad = any(finding.verdict is Verdict.MISSING for finding in findings)
@@ -141,9 +140,7 @@ def _check(_options: argparse.Namespace) -> ExitCode:
 
 
 def _migrate(_options: argparse.Namespace) -> ExitCode:
-    from web.settings import read_settings
-
-    settings = read_settings(os.environ)
+    settings = _prepare()
 
     import asyncio
 
@@ -154,9 +151,7 @@ def _migrate(_options: argparse.Namespace) -> ExitCode:
 
 
 def _reset_password(options: argparse.Namespace) -> ExitCode:
-    from web.settings import read_settings
-
-    settings = read_settings(os.environ)
+    settings = _prepare()
 
     import asyncio
 
@@ -182,14 +177,24 @@ def _version(_options: argparse.Namespace) -> ExitCode:
     return ExitCode.DONE
 
 
+def _prepare() -> "Settings":
+    """The settings, read before anything heavy is imported, and logging as they say."""
+    from web.settings import read_settings
+
+    settings = read_settings(os.environ)
+
+    from web.logging import configure_logging
+
+    configure_logging(settings.log)
+    return settings
+
+
 def _say(line: str) -> None:
     sys.stdout.write(line + "\n")
 
 
-def _complain(*lines: str) -> None:
-    sys.stderr.write(
-        "".join(f"tingbro: {line}\n" if i == 0 else f"{line}\n" for i, line in enumerate(lines))
-    )
+def _complain(first: str, *more: str) -> None:
+    sys.stderr.write("".join(f"{line}\n" for line in (f"tingbro: {first}", *more)))
 
 
 if __name__ == "__main__":

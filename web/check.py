@@ -1,6 +1,7 @@
 """`tingbro check`: is everything here that the hub needs to start?
 
-Each look is one function that returns one finding; none raises for what it finds.
+Each look is one function that returns one finding; none raises for what it finds. The
+database is asked for its schema only when there is one: checking never makes it.
 """
 
 import os
@@ -55,6 +56,7 @@ def check(settings: Settings) -> list[Finding]:
         _free_space,
         _disk,
         _port,
+        _schema,
         _mosquitto,
     )
     return [look(settings) for look in looks]
@@ -131,6 +133,15 @@ def _port(settings: Settings) -> Finding:
             Verdict.MISSING, subject, f"{host}:{port} cannot be listened on ({error.strerror})."
         )
     return Finding(Verdict.GOOD, subject, f"{host}:{port} is free.")
+
+
+def _schema(settings: Settings) -> Finding:
+    import asyncio
+
+    from web.administration import schema_summary
+
+    is_usable, sentence = asyncio.run(schema_summary(settings))
+    return Finding(Verdict.GOOD if is_usable else Verdict.MISSING, "database", sentence)
 
 
 def _mosquitto(_settings: Settings) -> Finding:

@@ -65,7 +65,7 @@ async def test_poisoned_engine_of_one_decoder_is_not_the_engine_of_another(city:
         for n in range(5):
             await city.client.send(device, {"n": n})
             await push_through(city, good)
-        await city.client.settled(timeout_s=TIMEOUT_S)
+        await city.settled(timeout_s=TIMEOUT_S)
 
 
 async def test_script_finds_no_way_out_of_its_engine(city: City) -> None:
@@ -83,7 +83,7 @@ async def test_script_that_imports_gets_nothing(city: City, source: str) -> None
         device = await city.connected_device(receiver.url, source)
         await city.client.send(device, {"n": 1})
         await push_through(city, good)
-        await city.client.settled(timeout_s=TIMEOUT_S)
+        await city.settled(timeout_s=TIMEOUT_S)
         assert receiver.requests == []
 
 

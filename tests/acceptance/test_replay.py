@@ -4,7 +4,6 @@ import asyncio
 import json
 
 from tests.support.city import ECHO, City
-from tests.support.hub_client import count
 from tests.support.receivers import Receiver
 
 BROKEN = 'function decode(p, m) { throw new Error("the battery is upside down"); }'
@@ -22,19 +21,18 @@ async def test_messages_that_failed_are_pushed_after_the_decoder_is_mended(city:
     async with Receiver() as receiver:
         device, decoder_id = await city.device(), await city.decoder(BROKEN)
         await client.connect([device], await city.target(receiver.url), decoder_id)
-        failed_before = count(await client.ledger(), "jobs", "failed")
         for n in range(3):
             await client.send(device, {"n": n})
-        await client.settled()
-        assert count(await client.ledger(), "jobs", "failed") == failed_before + 3
+        await city.settled()
+        assert await city.failed_jobs() == 3
         assert receiver.requests == []
 
         await client.update_decoder(decoder_id, city.organization_id, ECHO)
         await client.replay(decoder_id)
         pushed = await bodies(receiver, 3)
         assert sorted(pushed, key=repr) == [{"n": 0}, {"n": 1}, {"n": 2}]
-        await client.settled()
-        assert count(await client.ledger(), "jobs", "failed") == failed_before
+        await city.settled()
+        assert await city.failed_jobs() == 0
         assert all(request.headers["tingbro-replay"] == "1" for request in receiver.requests)
 
 
@@ -48,7 +46,7 @@ async def test_replay_of_a_decoder_that_never_failed_sends_nothing(city: City) -
         await client.replay(decoder_id)
         await client.send(device, {"n": 2})
         assert await bodies(receiver, 2) == [{"n": 1}, {"n": 2}]
-        await client.settled()
+        await city.settled()
         assert len(receiver.requests) == 2
 
 
@@ -58,15 +56,15 @@ async def test_second_replay_sends_nothing_again(city: City) -> None:
         device, decoder_id = await city.device(), await city.decoder(BROKEN)
         await client.connect([device], await city.target(receiver.url), decoder_id)
         await client.send(device, {"n": 1})
-        await client.settled()
+        await city.settled()
         await client.update_decoder(decoder_id, city.organization_id, ECHO)
         await client.replay(decoder_id)
         await bodies(receiver, 1)
-        await client.settled()
+        await city.settled()
         await client.replay(decoder_id)
         await client.send(device, {"n": 2})
         assert await bodies(receiver, 2) == [{"n": 1}, {"n": 2}]
-        await client.settled()
+        await city.settled()
         assert len(receiver.requests) == 2
 
 
@@ -76,9 +74,9 @@ async def test_replay_without_mending_fails_again_and_keeps_the_messages(city: C
         device, decoder_id = await city.device(), await city.decoder(BROKEN)
         await client.connect([device], await city.target(receiver.url), decoder_id)
         await client.send(device, {"n": 1})
-        await client.settled()
+        await city.settled()
         await client.replay(decoder_id)
-        await client.settled()
+        await city.settled()
         await client.update_decoder(decoder_id, city.organization_id, ECHO)
         await client.replay(decoder_id)
         assert await bodies(receiver, 1) == [{"n": 1}]
@@ -89,7 +87,7 @@ async def test_last_error_of_a_decoder_is_shown_to_its_owner(city: City) -> None
         device, decoder_id = await city.device(), await city.decoder(BROKEN)
         await city.client.connect([device], await city.target(receiver.url), decoder_id)
         await city.client.send(device, {"n": 1})
-        await city.client.settled()
+        await city.settled()
         decoder = await city.client.get(f"payload-decoder/{decoder_id}")
     assert "the battery is upside down" in json.dumps(decoder)
 

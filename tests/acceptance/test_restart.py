@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,7 +38,7 @@ async def test_retry_survives_a_restart_under_the_same_id(hub: HubProcess, city:
         receiver.answer = receivers.status(200)
         async with asyncio.timeout(TIMEOUT_S):
             await receiver.wait_for(2)
-        await city.client.settled()
+        await city.settled()
         ids = {request.headers["webhook-id"] for request in receiver.requests}
         assert len(ids) == 1
 
@@ -83,7 +84,7 @@ async def test_stop_under_load_loses_nothing_that_was_acknowledged(
         assert await asyncio.to_thread(hub.terminate) == 0
         await load
         await asyncio.to_thread(hub.start)
-        await city.client.settled()
+        await city.settled()
         arrived = {json.loads(request.body)["n"] for request in receiver.requests}
         assert set(acknowledged) <= arrived
 
@@ -110,7 +111,7 @@ async def test_ledger_reads_the_same_after_a_restart(hub: HubProcess, city: City
         device = await city.connected_device(receiver.url)
         for n in range(10):
             await city.client.send(device, {"n": n})
-        await city.client.settled()
+        await city.settled()
         before = await city.client.ledger()
         await restart(hub)
         assert await city.client.ledger() == before
@@ -120,9 +121,9 @@ async def test_first_password_is_printed_once_when_none_is_given(tmp_path: Path)
     with HubProcess(tmp_path / "hub", settings={"ADMIN_PASSWORD": ""}) as hub:
         output = hub.output()
         assert "admin@example.org" in output
-        password = next(
-            line.split(":", 1)[1].strip() for line in output.splitlines() if "assword" in line
-        )
+        match = re.search(r"password +(\S+)", output)
+        assert match is not None, output
+        password = match[1]
         async with HubClient(hub.url) as client:
             await client.login(password=password)
         await asyncio.to_thread(hub.restart)

@@ -65,7 +65,7 @@ async def test_target_that_fails_is_tried_again_under_the_same_id(city: City) ->
         assert first.headers["webhook-id"] == second.headers["webhook-id"]
         assert first.body == second.body
         assert int(first.headers["webhook-timestamp"]) <= int(second.headers["webhook-timestamp"])
-        await city.client.settled()
+        await city.settled()
         assert len(receiver.requests) == 2
 
 

@@ -52,8 +52,11 @@ async def test_two_decoders_and_two_targets_make_four_pushes(city: City) -> None
         for receiver in (first, second):
             bodies = await arrivals(receiver, 2)
             assert sorted(bodies, key=repr) == sorted([{"n": 1}, {"n": 1, "raw": True}], key=repr)
-        await city.client.settled()
+        await city.settled()
         assert len(first.requests) + len(second.requests) == 4
+        books = await city.client.books(city.organization_id)
+        assert (books["jobs"]["accepted"], books["jobs"]["decoded"]) == (2, 1)
+        assert (books["jobs"]["noDecoder"], books["deliveries"]["delivered"]) == (1, 4)
         requests = first.requests + second.requests
         assert len({request.headers["webhook-id"] for request in requests}) == 4
         assert len({request.headers["tingbro-message-id"] for request in requests}) == 1
@@ -96,7 +99,7 @@ async def test_decoder_shared_by_two_applications_leaks_nothing(city: City) -> N
         await client.send(their_device, {"n": 2})
         assert await arrivals(mine, 1) == [{"n": 1}]
         assert await arrivals(theirs, 1) == [{"n": 2}]
-        await client.settled()
+        await city.settled()
         assert (len(mine.requests), len(theirs.requests)) == (1, 1)
 
 
@@ -148,7 +151,7 @@ async def test_repeat_under_the_same_idempotency_key_is_one_message(city: City) 
             assert answer.status == 204
         await city.client.send(device, {"n": 2})
         assert await arrivals(receiver, 2) == [{"n": 1}, {"n": 2}]
-        await city.client.settled()
+        await city.settled()
         assert len(receiver.requests) == 2
 
 

@@ -1,4 +1,5 @@
 from actors.device_queue import HELD_LIMIT, DeviceQueue
+from protocols.decoders import DecodeOutcome
 from protocols.errors import DecoderQuarantined, ScriptError
 from protocols.messages import DecoderId
 from storage.deferred import DeferredMessage
@@ -24,14 +25,9 @@ class _Driver:
             self.tokens[position] = slot.token
         return slot is not None
 
-    def finish(self, position: int, job: int = 0, **kwargs: object) -> None:
-        done = kwargs.get("outcome") or outcome()
+    def finish(self, position: int, job: int = 0, done: DecodeOutcome | None = None) -> None:
         self.written += self.queue.finish(
-            self.tokens[position],
-            job,
-            done,
-            now=NOW,
-            state=STATE,  # type: ignore[arg-type]  # a DecodeOutcome either way
+            self.tokens[position], job, done or outcome(), now=NOW, state=STATE
         )
 
     def states(self) -> list[tuple[int | None, list[JobState]]]:
@@ -74,8 +70,8 @@ def test_failed_job_makes_no_delivery_but_the_others_do() -> None:
     driver = _Driver()
     driver.take(1, plan(5, 6))
 
-    driver.finish(1, job=0, outcome=outcome(error=ScriptError("It threw.")))
-    driver.finish(1, job=1, outcome=outcome(6))
+    driver.finish(1, job=0, done=outcome(error=ScriptError("It threw.")))
+    driver.finish(1, job=1, done=outcome(6))
 
     assert driver.states() == [(1, [JobState.FAILED, JobState.DECODED])]
     assert [d.decoder_id for d in driver.written[0].deliveries] == [6]
@@ -131,7 +127,7 @@ def test_quarantined_decoder_parks_the_message_in_the_database() -> None:
     driver = _Driver()
     driver.take(1, plan(5))
 
-    driver.finish(1, outcome=outcome(error=DecoderQuarantined("Three strikes.")))
+    driver.finish(1, done=outcome(error=DecoderQuarantined("Three strikes.")))
 
     assert driver.states() == [(1, [JobState.DEFERRED])]
     assert driver.queue.is_idle
@@ -151,6 +147,21 @@ def test_stored_messages_come_back_in_order_before_anything_new() -> None:
 
     assert driver.states() == [(9, [JobState.DEFERRED]), (None, [JobState.DECODED])]
     assert driver.queue.wants_stored
+
+
+def test_message_read_again_before_its_result_was_written_is_not_counted_twice() -> None:
+    driver = _Driver(stored=2)
+    first, second = (
+        DeferredMessage(uplink=uplink(), position=position, decoder_ids=(DecoderId(5),))
+        for position in (3, 4)
+    )
+    slots, _ = driver.queue.refill(driver.queue.not_done([first]), plan(5), NOW)
+    driver.tokens[3] = slots[0].token
+    driver.finish(3)
+
+    assert driver.queue.not_done([first]) == []
+    assert driver.queue.not_done([first, second]) == [second]
+    assert driver.queue.is_deferring
 
 
 def test_deferred_job_whose_decoder_was_disconnected_fails_with_that_reason() -> None:

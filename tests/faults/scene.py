@@ -18,7 +18,7 @@ SETTLE_TIMEOUT_S: Final = 90
 
 async def set_up_load(
     hub: HubProcess, client: HubClient, receiver: ReceiverProcess, *, device_count: int
-) -> tuple[Load, list[int]]:
+) -> tuple[Load, City, list[int]]:
     """Devices under four decoders, all pushed to the receiver; returns the decoders' ids too."""
     city = await City.found(client)
     target_id = await city.target(receiver.url)
@@ -26,15 +26,15 @@ async def set_up_load(
     decoder_ids = [await city.decoder(DECODER) for _ in range(4)]
     for number, decoder_id in enumerate(decoder_ids):
         await client.connect(devices[number::4], target_id, decoder_id)
-    return Load(hub.url, devices), decoder_ids
+    return Load(hub.url, devices), city, decoder_ids
 
 
 async def assert_nothing_lost_nothing_doubled(
-    hub: HubProcess, client: HubClient, receiver: ReceiverProcess, load: Load
+    hub: HubProcess, city: City, receiver: ReceiverProcess, load: Load
 ) -> None:
     """The promises, checked at the receiver, in the database and in the ledger."""
-    await client.settled(timeout_s=SETTLE_TIMEOUT_S)
-    assert await client.imbalance() == 0
+    await city.settled(timeout_s=SETTLE_TIMEOUT_S)
+    assert await city.client.imbalance() == 0
     ids: dict[tuple[int, int], set[str]] = defaultdict(set)
     for push in receiver.pushes():
         ids[push.body["device"], push.body["n"]].add(push.webhook_id)
@@ -49,7 +49,8 @@ def assert_kept_once(hub: HubProcess, load: Load) -> None:
     """Every acknowledged message stands in the database once, and no message twice."""
     with closing(sqlite3.connect(f"file:{hub.database}?mode=ro", uri=True)) as database:
         rows = database.execute(
-            "SELECT json_extract(raw, '$.device'), json_extract(raw, '$.n') FROM message"
+            "SELECT json_extract(text, '$.device'), json_extract(text, '$.n')"
+            " FROM (SELECT CAST(payload AS TEXT) AS text FROM message)"
         ).fetchall()
         doubled_deliveries = database.execute(
             "SELECT count(*) FROM (SELECT 1 FROM delivery"

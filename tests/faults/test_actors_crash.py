@@ -24,7 +24,7 @@ async def test_actors_restarted_at_random_cost_no_message(
     hub: HubProcess, client: HubClient, receiver: ReceiverProcess
 ) -> None:
     chance = random.Random(13)
-    load, _ = await set_up_load(hub, client, receiver, device_count=16)
+    load, city, _ = await set_up_load(hub, client, receiver, device_count=16)
     load.start()
     restarted: set[str] = set()
     for _ in range(RESTARTS):
@@ -41,7 +41,7 @@ async def test_actors_restarted_at_random_cost_no_message(
     await load.stop()
     assert any(path.startswith("/hub/devices/") for path in restarted), restarted
     assert any(path.startswith("/hub/targets/") for path in restarted), restarted
-    await assert_nothing_lost_nothing_doubled(hub, client, receiver, load)
+    await assert_nothing_lost_nothing_doubled(hub, city, receiver, load)
     assert_order_kept(receiver)
 
 
@@ -51,11 +51,11 @@ async def test_actors_restarted_at_random_cost_no_message(
 async def test_one_actor_restarted_again_and_again_costs_no_message(
     hub: HubProcess, client: HubClient, receiver: ReceiverProcess, name: str
 ) -> None:
-    load, _ = await set_up_load(hub, client, receiver, device_count=8)
+    load, city, _ = await set_up_load(hub, client, receiver, device_count=8)
     load.start()
     for _ in range(10):
         await asyncio.sleep(0.1)
         answer = await client.request("POST", f"/api/v1/actors/hub/{name}/restart")
         assert answer.status in (200, 201, 202, 204), answer
     await load.stop()
-    await assert_nothing_lost_nothing_doubled(hub, client, receiver, load)
+    await assert_nothing_lost_nothing_doubled(hub, city, receiver, load)

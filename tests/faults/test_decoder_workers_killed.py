@@ -23,7 +23,7 @@ async def test_killed_decoder_workers_cost_no_message(
     hub: HubProcess, client: HubClient, receiver: ReceiverProcess
 ) -> None:
     chance = random.Random(11)
-    load, decoder_ids = await set_up_load(hub, client, receiver, device_count=16)
+    load, city, decoder_ids = await set_up_load(hub, client, receiver, device_count=16)
     load.start()
     killed = 0
     while killed < KILLS:
@@ -36,8 +36,8 @@ async def test_killed_decoder_workers_cost_no_message(
     await load.stop()
     # A decoder that was running in a worker that died is blamed for it and may be quarantined:
     # the hub cannot tell. What failed that way is kept, and given back by a replay.
-    await client.settled(timeout_s=60)
+    await city.settled(timeout_s=60)
     for decoder_id in decoder_ids:
         await client.replay(decoder_id)
-    await assert_nothing_lost_nothing_doubled(hub, client, receiver, load)
+    await assert_nothing_lost_nothing_doubled(hub, city, receiver, load)
     assert (await client.request("GET", "/healthz")).status == 200

@@ -26,7 +26,7 @@ async def test_fifty_kills_under_load_lose_nothing_and_double_nothing(
 ) -> None:
     seed = random.randrange(1 << 32)
     moments = random.Random(seed)
-    load, _ = await set_up_load(hub, client, receiver, device_count=16)
+    load, city, _ = await set_up_load(hub, client, receiver, device_count=16)
     load.start()
     for _ in range(ROUNDS):
         await asyncio.sleep(moments.uniform(0.0, LONGEST_LIFE_S))
@@ -35,7 +35,7 @@ async def test_fifty_kills_under_load_lose_nothing_and_double_nothing(
     await load.stop()
     assert len(load.acknowledged) > ROUNDS, f"seed {seed}: there was hardly any load"
     await client.login()
-    await assert_nothing_lost_nothing_doubled(hub, client, receiver, load)
+    await assert_nothing_lost_nothing_doubled(hub, city, receiver, load)
     assert_order_kept(receiver)
 
 
@@ -45,7 +45,7 @@ async def test_kills_while_starting_lose_nothing(
     hub: HubProcess, client: HubClient, receiver: ReceiverProcess
 ) -> None:
     moments = random.Random(7)
-    load, _ = await set_up_load(hub, client, receiver, device_count=8)
+    load, city, _ = await set_up_load(hub, client, receiver, device_count=8)
     load.start()
     for _ in range(10):
         hub.kill()
@@ -55,4 +55,4 @@ async def test_kills_while_starting_lose_nothing(
     await asyncio.to_thread(hub.start)
     await load.stop()
     await client.login()
-    await assert_nothing_lost_nothing_doubled(hub, client, receiver, load)
+    await assert_nothing_lost_nothing_doubled(hub, city, receiver, load)

@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.errors import InvalidInput
-from protocols.identifiers import Uuid7Source, new_delivery_id, new_message_id, uuid7_time
+from protocols.identifiers import (
+    Uuid7Source,
+    first_uuid7,
+    new_delivery_id,
+    new_message_id,
+    uuid7_time,
+)
 
 CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 LAST_MS = (1 << 48) - 1
@@ -112,3 +118,15 @@ def test_text_that_is_no_uuid7_is_refused_with_our_error(text: str) -> None:
 def test_uuids_of_other_kinds_and_spellings_are_refused(text: str) -> None:
     with pytest.raises(InvalidInput):
         uuid7_time(text)
+
+
+@given(st.integers(0, 7_000_000_000), st.integers(0, 999_999))
+def test_first_identifier_of_an_instant_sorts_before_all_made_from_then_on(
+    unix_s: int, microsecond: int
+) -> None:
+    at = datetime.fromtimestamp(unix_s, UTC).replace(microsecond=microsecond)
+    now_ns = int(at.timestamp()) * 1_000_000_000
+    source = Uuid7Source(clock_ns=lambda: now_ns)
+
+    assert first_uuid7(at.replace(microsecond=0)) < source.next()
+    assert uuid7_time(first_uuid7(at)) == at.replace(microsecond=at.microsecond // 1000 * 1000)

@@ -37,3 +37,11 @@ class City:
         decoder_id = None if source is None else await self.decoder(source)
         await self.client.connect([device], await self.target(url), decoder_id)
         return device
+
+    async def settled(self, *, timeout_s: float = 20) -> None:
+        """Return when all of this world's messages have come to their end."""
+        await self.client.settled(self.organization_id, timeout_s=timeout_s)
+
+    async def failed_jobs(self) -> int:
+        books = await self.client.books(self.organization_id)
+        return int(books["jobs"].get("failed", 0))

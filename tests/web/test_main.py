@@ -1,3 +1,4 @@
+import socket
 import subprocess
 import sys
 import time
@@ -6,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from web.__main__ import ExitCode, main
+from web.version import VERSION
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,14 +65,49 @@ def test_wrong_settings_are_all_named_before_anything_happens(command: str, tmp_
     assert not (tmp_path / "data").exists()
 
 
-def test_version_is_the_one_in_the_package(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["version"]) == ExitCode.DONE
-    declared = next(
-        line.split("=")[1].strip()
-        for line in (ROOT / "setup.cfg").read_text().splitlines()
-        if line.startswith("version")
+def test_check_of_a_machine_that_can_run_the_hub_ends_with_zero(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    outcome = run(
+        "check",
+        TINGBRO_DATA_DIR=str(tmp_path),
+        TINGBRO_HTTP_HOST="127.0.0.1",
+        TINGBRO_HTTP_PORT=str(port),
     )
-    assert capsys.readouterr().out == f"tingbro {declared}\n"
+    assert outcome.returncode == ExitCode.DONE, outcome.stdout
+    assert "MISSING" not in outcome.stdout.upper()
+
+
+def test_check_names_a_port_in_use_and_ends_with_its_own_code(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        outcome = run(
+            "check",
+            TINGBRO_DATA_DIR=str(tmp_path),
+            TINGBRO_HTTP_HOST="127.0.0.1",
+            TINGBRO_HTTP_PORT=str(port),
+        )
+    assert outcome.returncode == ExitCode.ENVIRONMENT
+    assert f"missing  HTTP port: 127.0.0.1:{port}" in outcome.stdout
+
+
+def test_reset_without_a_database_fails_with_a_hint(tmp_path: Path) -> None:
+    outcome = run("admin", "reset-password", "a@example.org", TINGBRO_DATA_DIR=str(tmp_path))
+    assert outcome.returncode == ExitCode.FAILED
+    assert "TINGBRO_DATA_DIR" in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+
+
+def test_migrate_says_what_it_did(tmp_path: Path) -> None:
+    outcome = run("migrate", TINGBRO_DATA_DIR=str(tmp_path / "data"))
+    assert outcome.returncode == ExitCode.DONE, outcome.stderr
+    assert "has schema" in outcome.stdout
+    assert (tmp_path / "data" / "tingbro.db").exists()
+
+
+def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["version"]) == ExitCode.DONE
+    assert capsys.readouterr().out == f"tingbro {VERSION}\n"
 
 
 def test_help_answers_at_once() -> None:

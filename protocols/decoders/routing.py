@@ -1,0 +1,128 @@
+"""Which lane a job takes, and what its outcome means for the decoder's next ones."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from protocols.decoders import events
+from protocols.decoders.fleet import Fleet
+from protocols.decoders.job import Job
+from protocols.decoders.lane import Lane
+from protocols.decoders.penalties import Standing
+from protocols.decoders.settings import DecoderSettings
+from protocols.errors import (
+    DecodeError,
+    DecoderCrashed,
+    DecoderQuarantined,
+    DecoderUnavailable,
+    ScriptLimitExceeded,
+)
+
+
+class Reporter(Protocol):
+    def __call__(self, event: str, **data: str | int | float | None) -> None: ...
+
+
+class Routing:
+    """The lanes: one per shared worker, by the decoder's id; one for the untrusted; one for tests."""
+
+    def __init__(
+        self,
+        settings: DecoderSettings,
+        fleet: Fleet,
+        *,
+        refuse: Callable[[Job, DecodeError], None],
+        report: Reporter,
+    ) -> None:
+        """`refuse` settles a job that will not run. It is called from the loop, never in `route`."""
+        self.is_open = False
+        self._hog_call_s = settings.hog_call_s
+        self._fleet = fleet
+        self._refuse = refuse
+        self._report = report
+        self._shared = [
+            Lane(f"shared-{number}", settings, shared=True, travels_alone=_travels_alone)
+            for number in range(settings.workers)
+        ]
+        self._penalty = Lane("penalty", settings, shared=False, travels_alone=_travels_alone)
+        self._tests = Lane("tests", settings, shared=False, travels_alone=_travels_alone)
+        for lane in (*self._shared, self._penalty, self._tests):
+            fleet.add(lane)
+            lane.is_wanted = lane is not self._tests
+
+    def route(self, job: Job) -> None:
+        """Puts a job where it belongs. Every job is settled in the end, one way or another."""
+        if not self.is_open:
+            self._refuse_soon(job, DecoderUnavailable("The decoder pool is not running"))
+        elif job.record is None or job.standing is None:
+            self._fleet.want(self._tests)
+            self._tests.push(job)
+        elif job.record.recorder.mean_cpu_s > self._hog_call_s or not job.standing.is_trusted:
+            self._route_apart(job, job.standing)
+        else:
+            self._shared[hash(job.record.decoder_id) % len(self._shared)].push(job)
+
+    def judge(self, job: Job, standing: Standing, error: DecodeError | None) -> None:
+        """Draws the consequences of an outcome."""
+        if error is None and standing.is_trusted and standing.on_trial is None:
+            return
+        if isinstance(error, ScriptLimitExceeded | DecoderCrashed):
+            self._strike(job, standing, error)
+        elif standing.is_on_probation and not isinstance(error, DecoderUnavailable):
+            standing.behave()
+        if standing.on_trial is job:
+            standing.on_trial = None
+            held, standing.held = standing.held, deque()
+            for waiting in held:
+                self.route(waiting)
+
+    def put_back(self, lane: Lane, jobs: Sequence[Job]) -> None:
+        """Jobs whose worker died run again; those that are isolated, where nobody waits for them."""
+        for place in {id(lane): lane, id(self._penalty): self._penalty}.values():
+            place.put_back([job for job in jobs if self._lane_after_loss(lane, job) is place])
+
+    def _route_apart(self, job: Job, standing: Standing) -> None:
+        now = time.monotonic()
+        until = standing.quarantined_until(now)
+        if until is not None:
+            self._refuse_soon(job, _quarantined(until - now))
+        elif not standing.is_on_probation:
+            standing.strikes(now)
+            self._penalty.push(job)
+        elif standing.on_trial is None:
+            standing.on_trial = job
+            self._penalty.push(job)
+        else:
+            standing.held.append(job)
+
+    def _strike(self, job: Job, standing: Standing, error: DecodeError) -> None:
+        decoder_id, version = job.version_key
+        self._report(events.STRIKE_GIVEN, decoder_id=decoder_id, version=version, reason=error.code)
+        now = time.monotonic()
+        if not standing.strike(now):
+            return
+        left_s = (standing.quarantined_until(now) or now) - now
+        self._report(events.QUARANTINE_STARTED, decoder_id=decoder_id, duration_s=left_s)
+        for lane in self._fleet.lanes:
+            for waiting in lane.queue.discard(decoder_id, lambda other: other.standing is standing):
+                self._refuse_soon(waiting, _quarantined(left_s))
+
+    def _lane_after_loss(self, lane: Lane, job: Job) -> Lane:
+        return self._penalty if job.isolated and job.record is not None else lane
+
+    def _refuse_soon(self, job: Job, error: DecodeError) -> None:
+        """Later, because `submit` never calls back before it returns."""
+        asyncio.get_running_loop().call_soon(self._refuse, job, error)
+
+
+def _travels_alone(job: Job) -> bool:
+    return job.isolated or (job.record is not None and job.record.recorder.is_slow)
+
+
+def _quarantined(left_s: float) -> DecoderQuarantined:
+    return DecoderQuarantined(
+        "The decoder exceeded its limits too often and is not run for another "
+        f"{max(1, round(left_s))} s; change the script or release it"
+    )

@@ -1,0 +1,29 @@
+"""Which engine serves which database URL."""
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from protocols.errors import InvalidSettings
+from storage.database import Database
+
+
+def open_database(url: str, *, is_shared: bool = False, migrate: bool = True) -> Database:
+    """Return the engine for `url`, not opened yet: `await database.open()` does that.
+
+    `sqlite:///data/tingbro.db` is relative to the working directory, `sqlite:////var/lib/x.db`
+    absolute. `is_shared` opens a database beside a running hub (for commands of an operator);
+    without it a second opening of the same file is refused. `migrate=False` refuses a schema that
+    is behind instead of bringing it up to date.
+
+    Raises:
+        InvalidSettings: no engine knows this URL.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "sqlite" and not parts.netloc and len(parts.path) > 1:
+        from storage.sqlite.engine import SqliteDatabase
+
+        path = Path(unquote(parts.path[1:]))
+        return SqliteDatabase(path, is_shared=is_shared, migrate=migrate)
+    raise InvalidSettings(
+        [f"{parts.scheme or 'an empty'} database URL is not understood: write sqlite:///PATH."]
+    )

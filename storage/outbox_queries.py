@@ -1,0 +1,57 @@
+"""The statements that read the outbox."""
+
+from typing import Any
+
+from sqlalchemy import BindParameter, bindparam, case, exists, func, or_, select
+
+from storage.tables.pipeline import delivery, delivery_lane, is_waiting, message, message_job
+
+_target: BindParameter[Any] = bindparam("target_id")
+_now: BindParameter[Any] = bindparam("now")
+
+_lane_is_blocked = exists().where(
+    delivery_lane.c.target_id == delivery.c.target_id,
+    delivery_lane.c.device_id == delivery.c.device_id,
+    delivery_lane.c.due_at > _now,
+)
+# Looked up for the rows that are returned only: bodies are large and most rows are left out.
+_payload = (
+    select(message.c.payload).where(message.c.message_id == delivery.c.message_id).scalar_subquery()
+)
+_decoded = (
+    select(message_job.c.body)
+    .where(
+        message_job.c.message_id == delivery.c.message_id,
+        message_job.c.decoder_id == delivery.c.decoder_id,
+    )
+    .scalar_subquery()
+)
+
+SELECT_WAITING = (
+    select(delivery, case((delivery.c.decoder_id == 0, _payload), else_=_decoded).label("body"))
+    .where(
+        delivery.c.target_id == _target,
+        is_waiting,
+        or_(delivery.c.next_at.is_(None), delivery.c.next_at <= _now),
+        or_(delivery.c.generation > 0, ~_lane_is_blocked),
+        delivery.c.delivery_id.not_in(bindparam("excluding", expanding=True)),
+    )
+    .order_by(delivery.c.position, delivery.c.decoder_id)
+    .limit(bindparam("limit"))
+)
+# NULL when nothing is in back-off; an index holds just those rows.
+SELECT_NEXT_DUE = select(func.min(delivery.c.next_at).label("next_at")).where(
+    delivery.c.target_id == _target, delivery.c.next_at.is_not(None)
+)
+SELECT_BLOCKED = select(delivery_lane.c.device_id, delivery_lane.c.due_at).where(
+    delivery_lane.c.target_id == _target
+)
+SELECT_COUNTS = (
+    select(
+        delivery.c.state,
+        func.count().label("rows"),
+        func.min(delivery.c.created_at).label("oldest"),
+    )
+    .where(delivery.c.target_id == _target, is_waiting)
+    .group_by(delivery.c.state)
+)

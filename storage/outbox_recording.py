@@ -1,0 +1,250 @@
+"""The write units of the outbox: what became of attempts, and cancelling.
+
+Most outcomes are first attempts that succeeded: they are one UPDATE over their ids. When it
+finds fewer rows than it should, some delivery has come to its end meanwhile; all is rolled back and
+written again, checked row by row.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, BindParameter, Text, bindparam, delete, select, update
+
+from storage.database import BulkInsert, BulkUpdate, Merge, Transaction
+from storage.deliveries import DeliveryOutcome
+from storage.instants import microseconds, microseconds_or_none
+from storage.ledger_changes import LedgerChanges
+from storage.tables.pipeline import delivery, delivery_attempt, delivery_lane, is_waiting
+
+_CANCEL_SLICE = 200
+
+_ids: BindParameter[Any] = bindparam("ids", expanding=True)
+_UPDATE_FIRST = (
+    update(delivery)
+    .where(delivery.c.delivery_id.in_(_ids), is_waiting)
+    .values(
+        state=bindparam("end", type_=Text),
+        attempts=1,
+        settled_at=bindparam("at", type_=BigInteger),
+    )
+)
+_UPDATE_OTHERS = BulkUpdate(
+    delivery, ("delivery_id",), ("state", "attempts", "next_at", "settled_at")
+)
+_SELECT_WAITING = select(delivery.c.delivery_id, delivery.c.generation).where(
+    delivery.c.delivery_id.in_(_ids), is_waiting
+)
+_INSERT_ATTEMPTS = BulkInsert(
+    delivery_attempt,
+    (
+        "delivery_id",
+        "target_id",
+        "attempt",
+        "state",
+        "attempted_at",
+        "next_at",
+        "status_code",
+        "error_code",
+        "error",
+        "duration_us",
+        "response_excerpt",
+    ),
+)
+_INSERT_LANES = BulkInsert(
+    delivery_lane,
+    ("target_id", "device_id", "delivery_id", "due_at"),
+    {"delivery_id": Merge.NEW, "due_at": Merge.NEW},
+)
+_DELETE_LANES = delete(delivery_lane).where(
+    delivery_lane.c.target_id == bindparam("target_id"),
+    delivery_lane.c.device_id.in_(bindparam("device_ids", expanding=True)),
+    delivery_lane.c.delivery_id.in_(_ids),
+)
+_SELECT_SLICE = (
+    select(delivery.c.delivery_id, delivery.c.organization_id)
+    .where(delivery.c.target_id == bindparam("target_id"), is_waiting)
+    .limit(_CANCEL_SLICE)
+)
+_CANCEL = (
+    update(delivery)
+    .where(delivery.c.delivery_id.in_(_ids))
+    .values(state="cancelled", next_at=None, settled_at=bindparam("at", type_=BigInteger))
+)
+_DELETE_TARGET_LANES = delete(delivery_lane).where(
+    delivery_lane.c.target_id == bindparam("target_id")
+)
+
+
+class OutcomeTooLate(Exception):
+    """A delivery has come to its end before its outcome was written."""
+
+
+class Recording:
+    """One batch of outcomes; its methods are write units and may run more than once."""
+
+    def __init__(self, outcomes: Sequence[DeliveryOutcome]) -> None:
+        self._outcomes = outcomes
+
+    def write_plainly(self, transaction: Transaction) -> int:
+        firsts = [outcome for outcome in self._outcomes if _is_plain(outcome)]
+        others = [outcome for outcome in self._outcomes if not _is_plain(outcome)]
+        ids = {outcome.delivery_id for outcome in self._outcomes}
+        if len(ids) != len(self._outcomes):
+            raise OutcomeTooLate
+        changes = LedgerChanges()
+        self._write_firsts(transaction, firsts, changes)
+        if self._write_others(transaction, others, changes):
+            raise OutcomeTooLate
+        changes.store(transaction)
+        return 0
+
+    def write_checked(self, transaction: Transaction) -> int:
+        """Write what still may be written; return how many outcomes were ignored."""
+        changes = LedgerChanges()
+        ignored = 0
+        for part in _without_repeats(self._outcomes):
+            ignored += self._write_others(transaction, part, changes)
+        changes.store(transaction)
+        return ignored
+
+    def _write_firsts(
+        self,
+        transaction: Transaction,
+        outcomes: Sequence[DeliveryOutcome],
+        changes: LedgerChanges,
+    ) -> None:
+        by_state: defaultdict[str, list[DeliveryOutcome]] = defaultdict(list)
+        for outcome in outcomes:
+            by_state[outcome.state].append(outcome)
+            changes.add(outcome.organization_id, outcome.state)
+        for state, group in by_state.items():
+            found = transaction.execute(
+                _UPDATE_FIRST,
+                {
+                    "ids": [outcome.delivery_id for outcome in group],
+                    "end": str(state),
+                    # One instant for the batch: they differ by less than a commit takes.
+                    "at": microseconds(group[-1].at),
+                },
+            )
+            if found != len(group):
+                raise OutcomeTooLate
+
+    def _write_others(
+        self,
+        transaction: Transaction,
+        outcomes: Sequence[DeliveryOutcome],
+        changes: LedgerChanges,
+    ) -> int:
+        """Write outcomes of any kind, one per delivery; return how many came too late."""
+        if not outcomes:
+            return 0
+        ids = [outcome.delivery_id for outcome in outcomes]
+        waiting = {
+            row.delivery_id: row.generation
+            for row in transaction.fetch_all(_SELECT_WAITING, {"ids": ids})
+        }
+        timely = [outcome for outcome in outcomes if outcome.delivery_id in waiting]
+        if timely:
+            transaction.update_many(_UPDATE_OTHERS, [_row(outcome) for outcome in timely])
+            live = [outcome for outcome in timely if not waiting[outcome.delivery_id]]
+            _move_lanes(transaction, live)
+            _keep_attempts(transaction, timely)
+        for outcome in timely:
+            if outcome.next_at is None:
+                changes.add(outcome.organization_id, outcome.state)
+        return len(outcomes) - len(timely)
+
+
+def cancel_slice(transaction: Transaction, target_id: int, now: datetime) -> int:
+    rows = transaction.fetch_all(_SELECT_SLICE, {"target_id": target_id})
+    if not rows:
+        transaction.execute(_DELETE_TARGET_LANES, {"target_id": target_id})
+        return 0
+    ids = [row.delivery_id for row in rows]
+    transaction.execute(_CANCEL, {"ids": ids, "at": microseconds(now)})
+    changes = LedgerChanges()
+    for organization_id, count in Counter(row.organization_id for row in rows).items():
+        changes.add(organization_id, "cancelled", count)
+    changes.store(transaction)
+    return len(rows)
+
+
+def _is_plain(outcome: DeliveryOutcome) -> bool:
+    """The first attempt, it ended the delivery, and there is nothing to remember of it."""
+    return (
+        outcome.attempt == 1
+        and not outcome.was_retrying
+        and outcome.next_at is None
+        and outcome.error_code is None
+    )
+
+
+def _without_repeats(
+    outcomes: Iterable[DeliveryOutcome],
+) -> list[list[DeliveryOutcome]]:
+    """Return the outcomes in parts in which no delivery stands twice, earlier attempts first."""
+    parts: list[list[DeliveryOutcome]] = []
+    seen: Counter[str] = Counter()
+    for outcome in outcomes:
+        number = seen[outcome.delivery_id]
+        seen[outcome.delivery_id] += 1
+        if number == len(parts):
+            parts.append([])
+        parts[number].append(outcome)
+    return parts
+
+
+def _row(outcome: DeliveryOutcome) -> tuple[object, ...]:
+    settled_at = microseconds(outcome.at) if outcome.next_at is None else None
+    return (
+        outcome.delivery_id,
+        outcome.state.value,
+        outcome.attempt,
+        microseconds_or_none(outcome.next_at),
+        settled_at,
+    )
+
+
+def _move_lanes(transaction: Transaction, outcomes: Sequence[DeliveryOutcome]) -> None:
+    blocked: dict[tuple[int, int], tuple[str, int]] = {}
+    opened: defaultdict[int, list[DeliveryOutcome]] = defaultdict(list)
+    for outcome in outcomes:
+        if outcome.next_at is not None:
+            lane = (outcome.target_id, outcome.device_id)
+            blocked[lane] = (outcome.delivery_id, microseconds(outcome.next_at))
+        else:
+            opened[outcome.target_id].append(outcome)
+    for target_id, group in opened.items():
+        parameters = {
+            "target_id": target_id,
+            "device_ids": [outcome.device_id for outcome in group],
+            "ids": [outcome.delivery_id for outcome in group],
+        }
+        transaction.execute(_DELETE_LANES, parameters)
+    if blocked:
+        transaction.insert_many(_INSERT_LANES, [(*lane, *due) for lane, due in blocked.items()])
+
+
+def _keep_attempts(transaction: Transaction, outcomes: Sequence[DeliveryOutcome]) -> None:
+    rows = [
+        (
+            outcome.delivery_id,
+            outcome.target_id,
+            outcome.attempt,
+            outcome.state.value,
+            microseconds(outcome.at),
+            microseconds_or_none(outcome.next_at),
+            outcome.status_code,
+            outcome.error_code,
+            outcome.error,
+            round(outcome.duration_s * 1_000_000),
+            outcome.response_excerpt,
+        )
+        for outcome in outcomes
+        if not _is_plain(outcome)
+    ]
+    if rows:
+        transaction.insert_many(_INSERT_ATTEMPTS, rows)

@@ -1,0 +1,76 @@
+"""A page of a list: sorted over the whole filtered set, and counted over the whole of it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import ColumnElement, Select, func, select
+
+from protocols.errors import InvalidInput
+from storage.database import Reader, Row
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Which part of a list is wanted. `order_on` is a name of the API; None sorts by id."""
+
+    limit: int = 100
+    offset: int = 0
+    order_on: str | None = None
+    is_descending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PageOf(Generic[T]):
+    """The rows of a page, and how many the whole list has."""
+
+    rows: list[T]
+    total: int
+
+
+def fetch_page(
+    reader: Reader,
+    statement: Select[Any],
+    page: Page,
+    *,
+    sortable: Mapping[str, ColumnElement[Any]],
+    row_id: ColumnElement[int],
+    build: Callable[[Row], T],
+) -> PageOf[T]:
+    """Run `statement` for one page.
+
+    `row_id` breaks ties, so that pages neither repeat nor leave out a row.
+
+    Raises: InvalidInput when `order_on` is not among `sortable`.
+    """
+    total = count(reader, statement)
+    order = [_order(column, page) for column in _order_columns(page, sortable, row_id)]
+    ordered = statement.order_by(*order).limit(page.limit).offset(page.offset)
+    return PageOf([build(row) for row in reader.fetch_all(ordered)], total)
+
+
+def count(reader: Reader, statement: Select[Any]) -> int:
+    """How many rows `statement` finds."""
+    row = reader.fetch_one(select(func.count()).select_from(statement.order_by(None).subquery()))
+    assert row is not None
+    return int(row[0])
+
+
+def _order_columns(
+    page: Page, sortable: Mapping[str, ColumnElement[Any]], row_id: ColumnElement[int]
+) -> list[ColumnElement[Any]]:
+    if page.order_on is None or page.order_on == "id":
+        return [row_id]
+    try:
+        return [sortable[page.order_on], row_id]
+    except KeyError as exc:
+        names = ", ".join(["id", *sortable])
+        raise InvalidInput(
+            f"This list cannot be sorted on that field; use one of {names}."
+        ) from exc
+
+
+def _order(column: ColumnElement[Any], page: Page) -> ColumnElement[Any]:
+    return column.desc() if page.is_descending else column.asc()

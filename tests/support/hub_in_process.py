@@ -1,0 +1,148 @@
+"""The whole hub without HTTP, in the test's own loop, on a real database file.
+
+The entities are written straight into their tables, because what is tested here begins behind the
+API: the way from the journal to the receiver.
+"""
+
+import asyncio
+import json
+import uuid
+from pathlib import Path
+from typing import Any, Self
+
+from sqlalchemy import Table
+
+from actors.hub import Hub, HubSettings, Stores
+from protocols.decoders import DecoderPool
+from protocols.targets import TargetResources
+from protocols.targets.http_session import http_session
+from storage import open_database
+from storage.database import Transaction
+from storage.deferred import DeferredStore
+from storage.device_keys import DeviceKeys
+from storage.device_state import DeviceStates
+from storage.embedded_journal import EmbeddedJournal
+from storage.ledger import Ledger, LedgerBalance
+from storage.outbox import Outbox
+from storage.plans import PlanStore
+from storage.results import ResultStore
+from storage.retention import Retention
+from storage.tables import entities
+from storage.target_settings import TargetSettings
+
+_STAMPS = {"created_at": 0, "updated_at": 0}
+
+
+class HubInProcess:
+    """`async with HubInProcess(path, pool) as hub:`; several in a row may use one path."""
+
+    def __init__(self, path: Path, pool: DecoderPool) -> None:
+        self.database = open_database(f"sqlite:///{path}")
+        self.pool = pool
+        self.journal = EmbeddedJournal(self.database)
+        self.ledger = Ledger(self.database)
+        self.outbox = Outbox(self.database)
+        self.deferred = DeferredStore(self.database)
+        self.hub: Hub
+
+    async def __aenter__(self) -> Self:
+        await self.database.open()
+        await self.journal.open()
+        self._session = http_session()
+        self.hub = Hub(
+            Stores(
+                database=self.database,
+                journal=self.journal,
+                ledger=self.ledger,
+                results=ResultStore(self.database, self.journal),
+                outbox=self.outbox,
+                deferred=self.deferred,
+                device_states=DeviceStates(self.database),
+                device_keys=DeviceKeys(self.database),
+                plans=PlanStore(self.database),
+                target_settings=TargetSettings(self.database),
+                retention=Retention(self.database),
+            ),
+            pool=self.pool,
+            target_resources=TargetResources(http_session=self._session),
+            settings=HubSettings(),
+        )
+        await self.hub.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.hub.stop(timeout_s=2.0)
+        await self._session.close()
+        await self.database.close()
+
+    async def insert(self, table: Table, **values: Any) -> int:
+        """Insert one entity and make it known to the hub."""
+
+        def write(transaction: Transaction) -> int:
+            return transaction.insert(table, {**_STAMPS, **values})
+
+        return await self.database.write(write)
+
+    async def application(self) -> int:
+        name = uuid.uuid4().hex
+        organization_id = await self.insert(
+            entities.organization, name=name, open_data_dk_registered=False
+        )
+        return await self.insert(entities.application, organization_id=organization_id, name=name)
+
+    async def device(self, application_id: int) -> tuple[int, str]:
+        """Return the new device's id and API key."""
+        api_key = str(uuid.uuid4())
+        device_id = await self.insert(
+            entities.iot_device,
+            application_id=application_id,
+            type="GENERIC_HTTP",
+            name=api_key,
+            api_key=api_key,
+        )
+        return device_id, api_key
+
+    async def decoder(self) -> int:
+        return await self.insert(
+            entities.payload_decoder, name="decoder", decoding_function="/* in the test's hand */"
+        )
+
+    async def target(self, application_id: int, url: str) -> int:
+        target_id = await self.insert(
+            entities.data_target,
+            application_id=application_id,
+            type="HTTP_PUSH",
+            name="target",
+            settings=json.dumps({"url": url, "timeout": 2000}),
+            secrets="{}",
+        )
+        await self.hub.configuration_changed(what="data_target", entity_id=target_id)
+        return target_id
+
+    async def connect(self, target_id: int, decoder_id: int | None, *device_ids: int) -> None:
+        connection_id = await self.insert(
+            entities.connection, data_target_id=target_id, payload_decoder_id=decoder_id
+        )
+
+        def write(transaction: Transaction) -> None:
+            for device_id in device_ids:
+                transaction.insert(
+                    entities.connection_device,
+                    {"connection_id": connection_id, "device_id": device_id},
+                )
+
+        await self.database.write(write)
+        await self.hub.configuration_changed(what="connection", entity_id=connection_id)
+
+    async def post(self, api_key: str, number: int) -> None:
+        await self.hub.accept_http(api_key, b'{"n":%d}' % number, "application/json", None)
+
+    async def settled(self, timeout_s: float = 10.0) -> LedgerBalance:
+        """Return the books once nothing is on its way any more."""
+        async with asyncio.timeout(timeout_s):
+            while True:
+                (balance,) = await self.ledger.balance()
+                jobs, deliveries = balance.jobs, balance.deliveries
+                if not (jobs.pending or jobs.deferred or deliveries.pending or deliveries.retrying):
+                    return balance
+                await asyncio.sleep(0.01)

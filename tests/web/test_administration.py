@@ -1,0 +1,101 @@
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from protocols.errors import NotFound, SchemaMismatch
+from storage import open_database
+from storage.database import Reader, Transaction
+from storage.repositories import users
+from storage.repositories.stamps import Author
+from web.administration import database_file, migrate, reset_password, schema_summary
+from web.passwords import PasswordHasher
+from web.settings import Settings, read_settings
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return read_settings({"TINGBRO_DATA_DIR": str(tmp_path / "data")})
+
+
+async def make_user(settings: Settings, email: str) -> None:
+    new = users.NewUser(name="Anna", email=email, password_hash="old", is_administrator=True)
+
+    def create(transaction: Transaction) -> int:
+        return users.create(transaction, new, Author(None, datetime.now(UTC)))
+
+    database = open_database(settings.storage.database_url)
+    await database.open()
+    await database.write(create)
+    await database.close()
+
+
+async def user_of(settings: Settings, email: str) -> users.User:
+    def get(reader: Reader) -> users.User:
+        return users.get_by_email(reader, email)
+
+    database = open_database(settings.storage.database_url)
+    await database.open()
+    try:
+        return await database.read(get)
+    finally:
+        await database.close()
+
+
+async def test_migrate_makes_a_database_and_says_so_again_the_second_time(
+    settings: Settings,
+) -> None:
+    first = await migrate(settings)
+    assert database_file(settings).exists()
+    assert await migrate(settings) == first
+
+
+async def test_database_of_a_newer_version_is_refused(settings: Settings) -> None:
+    await migrate(settings)
+    with closing(sqlite3.connect(database_file(settings))) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(SchemaMismatch, match="newer"):
+        await migrate(settings)
+    is_usable, sentence = await schema_summary(settings)
+    assert not is_usable
+    assert "9999" in sentence
+
+
+async def test_asking_for_the_schema_makes_no_database(settings: Settings) -> None:
+    is_usable, sentence = await schema_summary(settings)
+    assert is_usable
+    assert "first start" in sentence
+    assert not database_file(settings).exists()
+
+
+async def test_new_password_replaces_the_old_one_and_ends_sessions(settings: Settings) -> None:
+    await make_user(settings, "anna@example.org")
+    before = await user_of(settings, "anna@example.org")
+    password = await reset_password(settings, "Anna@example.org")
+    after = await user_of(settings, "anna@example.org")
+    assert await PasswordHasher().verify(after.password_hash, password)
+    assert after.credentials_version > before.credentials_version
+
+
+async def test_password_is_reset_beside_a_running_hub(settings: Settings) -> None:
+    await make_user(settings, "anna@example.org")
+    hub = open_database(settings.storage.database_url)
+    await hub.open()
+    try:
+        assert await reset_password(settings, "anna@example.org")
+    finally:
+        await hub.close()
+
+
+async def test_unknown_user_is_named(settings: Settings) -> None:
+    await make_user(settings, "anna@example.org")
+    with pytest.raises(NotFound, match=r"bo@example\.org"):
+        await reset_password(settings, "bo@example.org")
+
+
+async def test_missing_database_is_not_made_by_a_reset(settings: Settings) -> None:
+    with pytest.raises(NotFound, match="TINGBRO_DATA_DIR"):
+        await reset_password(settings, "anna@example.org")
+    assert not database_file(settings).exists()

@@ -1,0 +1,208 @@
+"""What several resources show of each other: devices, data targets and applications, put together.
+
+Each function reads what it needs for many rows at once: a list costs a handful of queries, however
+long it is.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+
+from storage.database import Reader
+from storage.instants import microseconds
+from storage.repositories import (
+    EVERYWHERE,
+    application_status,
+    applications,
+    attempts,
+    data_targets,
+    decoders,
+    devices,
+    organizations,
+)
+from storage.repositories.application_status import StatusCheck
+from storage.repositories.applications import Application
+from storage.repositories.connections import Connection
+from storage.repositories.data_targets import DataTarget
+from storage.repositories.decoders import Decoder
+from storage.repositories.devices import Device
+from storage.repositories.receptions import Reception
+from web.schemas.data_target import SECRETS, SETTINGS
+from web.schemas.iot_device import location_of
+
+View = Mapping[str, Any]
+
+
+def device_views(reader: Reader, rows: Sequence[Device]) -> list[View]:
+    """Devices with their applications and when they were last heard of."""
+    owners = application_headers(reader, {row.application_id for row in rows})
+    return [
+        {
+            **_device_columns(row),
+            "application": owners[row.application_id],
+            "latest_received_message": last_heard_view(row),
+        }
+        for row in rows
+    ]
+
+
+def application_headers(reader: Reader, application_ids: set[int]) -> Mapping[int, View]:
+    """Applications as their devices and data targets show them."""
+    return {
+        row.id: {
+            "id": row.id,
+            "name": row.fields.name,
+            "stamps": row.stamps,
+            "belongs_to": {"id": row.organization_id, "name": row.organization_name},
+        }
+        for row in applications.get_many(reader, sorted(application_ids))
+    }
+
+
+def last_heard_view(device: Device) -> View | None:
+    """When a device last sent something, as lists show it: without the message itself."""
+    if device.last_message_at is None:
+        return None
+    return {"received_at": device.last_message_at, "rssi": None, "snr": None}
+
+
+def reception_view(reception: Reception) -> View:
+    """A message with its payload."""
+    return {
+        "id": reception.id,
+        "received_at": reception.received_at,
+        "rssi": None,
+        "snr": None,
+        # Verbatim: parsing it would round what a device has sent.
+        "raw_data": orjson.Fragment(reception.payload or b"null"),
+    }
+
+
+def data_target_views(reader: Reader, rows: Sequence[DataTarget], now: datetime) -> list[View]:
+    """Data targets without their secrets, and how they have fared in the last day."""
+    owners = application_headers(reader, {row.application_id for row in rows})
+    since = microseconds(now - timedelta(days=1))
+    failing = attempts.targets_with_errors(reader, [row.id for row in rows], since)
+    return [
+        {
+            **_data_target_columns(row),
+            "application": owners[row.application_id],
+            "has_recent_errors": row.id in failing,
+        }
+        for row in rows
+    ]
+
+
+def decoder_views(reader: Reader, rows: Sequence[Decoder]) -> list[View]:
+    """Payload decoders with their organizations; one that is everyone's has none."""
+    owners = organizations.names(reader, {row.organization_id or 0 for row in rows})
+    return [
+        {
+            "id": row.id,
+            "stamps": row.stamps,
+            "name": row.name,
+            "decoding_function": row.decoding_function,
+            "organization_id": row.organization_id,
+            "organization": _named(row.organization_id, owners),
+        }
+        for row in rows
+    ]
+
+
+def connection_views(reader: Reader, rows: Sequence[Connection]) -> list[View]:
+    """Connections with what they connect."""
+    device_ids = {device_id for row in rows for device_id in row.fields.device_ids}
+    found = {row.id: row for row in devices.get_many(reader, EVERYWHERE, sorted(device_ids))}
+    targets = data_targets.headers(reader, {row.fields.data_target_id for row in rows})
+    decoder_names = decoders.names(reader, {row.fields.payload_decoder_id or 0 for row in rows})
+    return [
+        {
+            "id": row.id,
+            "stamps": row.stamps,
+            "iot_devices": [
+                {
+                    "id": device_id,
+                    "name": found[device_id].fields.name,
+                    "type": found[device_id].type,
+                    "application_id": found[device_id].application_id,
+                }
+                for device_id in row.fields.device_ids
+            ],
+            "payload_decoder": _named(row.fields.payload_decoder_id, decoder_names),
+            "data_target": targets[row.fields.data_target_id],
+        }
+        for row in rows
+    ]
+
+
+def application_views(reader: Reader, rows: Sequence[Application], now: datetime) -> list[View]:
+    """Applications with their devices, data targets and traits, and whether they are in order."""
+    ids = [row.id for row in rows]
+    traits = applications.traits(reader, ids)
+    found_devices = devices.list_of_applications(reader, ids)
+    targets = data_target_views(reader, data_targets.list_of_applications(reader, ids), now)
+    stable = application_status.stable_among(reader, ids, now)
+    return [
+        {
+            "id": row.id,
+            "stamps": row.stamps,
+            **row.fields.columns(),
+            "belongs_to": {"id": row.organization_id, "name": row.organization_name},
+            "permission_ids": [],
+            "controlled_properties": [
+                {"type": trait} for trait in traits[row.id].controlled_properties
+            ],
+            "device_types": [{"type": trait} for trait in traits[row.id].device_types],
+            "iot_devices": [
+                {
+                    "id": device.id,
+                    "name": device.fields.name,
+                    "type": device.type,
+                    "latest_received_message": last_heard_view(device),
+                }
+                for device in found_devices
+                if device.application_id == row.id
+            ],
+            "data_targets": [target for target in targets if target["application"]["id"] == row.id],
+            "status_check": StatusCheck.STABLE if row.id in stable else StatusCheck.ALERT,
+        }
+        for row in rows
+    ]
+
+
+def _device_columns(row: Device) -> View:
+    return {
+        "id": row.id,
+        "stamps": row.stamps,
+        "name": row.fields.name,
+        "type": row.type,
+        "location": location_of(row.fields.longitude, row.fields.latitude),
+        "comment_on_location": row.fields.comment_on_location,
+        "comment": row.fields.comment,
+        "metadata": row.fields.metadata,
+        "api_key": row.api_key,
+        "device_model": None,
+    }
+
+
+def _data_target_columns(row: DataTarget) -> View:
+    settings = {_snake(name): row.fields.settings.get(name) for name in SETTINGS}
+    is_set = {f"{_snake(name)}_is_set": bool(row.fields.secrets.get(name)) for name in SECRETS}
+    return {
+        "id": row.id,
+        "stamps": row.stamps,
+        "name": row.fields.name,
+        "type": row.fields.type,
+        **settings,
+        **is_set,
+    }
+
+
+def _named(row_id: int | None, names: Mapping[int, str]) -> View | None:
+    return None if row_id is None else {"id": row_id, "name": names[row_id]}
+
+
+def _snake(name: str) -> str:
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
