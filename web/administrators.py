@@ -1,4 +1,4 @@
-"""The first administrator."""
+"""The first administrator, and the way back in for one who is locked out."""
 
 from datetime import datetime
 

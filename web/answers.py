@@ -17,6 +17,8 @@ _log = structlog.get_logger()
 
 # Below this, compressing costs more than sending.
 _COMPRESS_FROM_BYTES = 8 * 1024
+# From here on it would hold up the loop for milliseconds.
+_COMPRESS_ELSEWHERE_FROM_BYTES = 32 * 1024
 _AUTH_PATH = "/api/v1/auth/"
 CORS_HEADERS = {"Access-Control-Allow-Origin": "*"}
 
@@ -49,6 +51,7 @@ def bytes_answer(
         body=body,
         status=status,
         headers={**CORS_HEADERS, **(headers or {}), hdrs.CONTENT_TYPE: content_type},
+        zlib_executor_size=_COMPRESS_ELSEWHERE_FROM_BYTES,
     )
     if len(body) >= _COMPRESS_FROM_BYTES:
         response.headers[hdrs.VARY] = hdrs.ACCEPT_ENCODING

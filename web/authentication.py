@@ -96,9 +96,10 @@ class Authenticator:
         if key.last_used_at is None or now - instant(key.last_used_at) >= _USE_NOTED_EVERY:
             noted = self._database.submit(lambda change: api_keys.note_use(change, key.id, now))
             # Not waited for: a disk that is full must not keep anyone from reading.
-            noted.add_done_callback(_ignore)
+            noted.add_done_callback(ignore_outcome)
 
 
-def _ignore(noted: Future[None]) -> None:
+def ignore_outcome(noted: Future[None]) -> None:
+    """Look at the outcome of a write that nobody waits for."""
     if not noted.cancelled():
         noted.exception()

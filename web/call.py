@@ -5,12 +5,13 @@ checked against what the caller may do in that organization and written to the a
 the commit the rest of the hub is told. A handler cannot forget any of the three.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
-from protocols.errors import AccessDenied
+from protocols.errors import AccessDenied, StorageUnavailable
 from storage.database import Reader, Transaction
 from storage.repositories import Author, Page, Scope, audit
 from storage.repositories.audit import NewAuditEntry
@@ -20,6 +21,8 @@ from web.services import Services
 
 T = TypeVar("T")
 
+# A database that cannot be written is retried for as long as it takes; a caller has less patience.
+COMMIT_TIMEOUT_S = 15.0
 # What the rest of the hub has no interest in.
 _UNANNOUNCED = frozenset({Entity.API_KEY, Entity.USER, Entity.ACTOR})
 
@@ -104,6 +107,7 @@ class Call:
 
         Raises:
             AccessDenied: the caller may not change things in that organization; nothing is.
+            StorageUnavailable: it could not be committed in time; it may be, later on.
         """
         author = Author(self.caller.user_id, self.services.clock())
 
@@ -113,6 +117,16 @@ class Call:
             audit.record(transaction, self._entry(changed.change, author))
             return changed
 
+        # A task of its own: whatever becomes of this request, what is committed is announced.
+        committing = asyncio.create_task(self._commit(run))
+        try:
+            async with asyncio.timeout(COMMIT_TIMEOUT_S):
+                return await asyncio.shield(committing)
+        except TimeoutError as exc:
+            committing.add_done_callback(_forget)
+            raise StorageUnavailable("The change could not be stored in time.") from exc
+
+    async def _commit(self, run: Callable[[Transaction], Changed[T]]) -> T:
         changed = await self.services.database.write(run)
         await self._announce(changed.change)
         return changed.result
@@ -142,3 +156,9 @@ class Call:
             await self.services.hub.configuration_changed(
                 what=change.entity, entity_id=change.entity_id
             )
+
+
+def _forget(committing: asyncio.Task[Any]) -> None:
+    """Look at the outcome that nobody waits for, so that asyncio does not report it as lost."""
+    if not committing.cancelled():
+        committing.exception()

@@ -90,6 +90,8 @@ def data_target_views(reader: Reader, rows: Sequence[DataTarget], now: datetime)
             **_data_target_columns(row),
             "application": owners[row.application_id],
             "has_recent_errors": row.id in failing,
+            # No column says it: a first attempt that succeeds leaves no row with a time of its own.
+            "last_message_date": None,
         }
         for row in rows
     ]

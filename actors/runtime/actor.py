@@ -30,8 +30,9 @@ T = TypeVar("T")
 class Actor(PykkaActor):
     """One unit of state with one mailbox, run on the event loop of its system.
 
-    `on_receive` and the other `on_*` hooks may be plain or `async`; a hook may also return an
-    asyncio future or an `ActorFuture`, which is then awaited. One actor's handlers never overlap.
+    `on_receive` and the other `on_*` hooks may be plain or `async`; a task or asyncio future they
+    return is awaited as well. A pykka future is not: it is a value, as in pykka. One actor's
+    handlers never overlap.
     They run on the loop thread: a handler that blocks, blocks every actor.
 
     An actor is made by its supervisor from a `ChildSpec`, or by a `Directory`. Constructed by hand

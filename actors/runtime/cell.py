@@ -166,6 +166,8 @@ class Cell:
         props = self.props
         dispatcher = props.dispatcher
         if get_ident() != dispatcher.thread_id:
+            if self.state in _CLOSED and props.revive is None:
+                raise ActorDeadError(f"{self.path} has stopped")
             dispatcher.carry_over(self, item)
             return
         queue = self.queue

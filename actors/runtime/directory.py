@@ -245,10 +245,8 @@ class Directory(Generic[K]):
         cell = Cell(props, key)
         self._cells[key] = cell
         self.activations += 1
-        starting = lifecycle.begin(cell)
+        lifecycle.begin_now(cell)
         self._passivator.add(cell)
-        if starting is not None:
-            cell.post(Operation(lambda _cell: starting))
         return cell
 
     def _attached(self) -> Props:

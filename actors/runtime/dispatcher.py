@@ -67,6 +67,11 @@ class Dispatcher:
         self._carry_pending = False
 
     @property
+    def turn_end_s(self) -> float:
+        """When the latest turn ended; another object each time, for the watchdog."""
+        return self._turns.end_s
+
+    @property
     def is_busy(self) -> bool:
         """Whether anything can be done at this moment; suspended handlers do not count."""
         return bool(self.lane) or self._looking > 0 or bool(self._from_outside)

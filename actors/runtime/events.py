@@ -5,18 +5,15 @@ from typing import Final
 
 __all__ = ["DropReason"]
 
-ACTOR_START: Final = "actor.instance.start"
-ACTOR_STOP: Final = "actor.instance.stop"
 ACTOR_FAIL: Final = "actor.instance.fail"
-ACTOR_BACK_OFF: Final = "actor.instance.back_off"
 ACTOR_CONNECTION_LOST: Final = "actor.connection.lose"
 ACTOR_CONNECTION_BACK: Final = "actor.connection.regain"
 ACTOR_ABANDON: Final = "actor.instance.abandon"
 HOOK_FAIL: Final = "actor.hook.fail"
 HANDLER_SLOW: Final = "actor.handler.slow"
 HANDLER_STALL: Final = "actor.handler.stall"
+LOOP_STALL: Final = "actor.loop.stall"
 LETTER_DROP: Final = "actor.dead_letter.add"
-LETTER_SUPPRESS: Final = "actor.dead_letter.suppress"
 SUPERVISOR_ESCALATE: Final = "actor.supervisor.escalate"
 SYSTEM_START: Final = "actor.system.start"
 SYSTEM_STOP: Final = "actor.system.stop"

@@ -71,7 +71,7 @@ class Family:
         self.children[spec.name] = child
         self._owner.props.system.register(child.cell)
         if not self._is_down:
-            self._begin(child)
+            lifecycle.begin_now(child.cell)
         return child
 
     def start_children(self) -> None:

@@ -20,9 +20,9 @@ import structlog
 from pykka import ActorRegistry
 
 from actors.runtime import events
+from actors.runtime.cell import Operation
 from actors.runtime.events import DropReason
 from actors.runtime.failures import ActorKilled, HandlerCancelled, RestartRequested
-from actors.runtime.future import ActorFuture
 from actors.runtime.messages import (
     WRAPPERS,
     Poison,
@@ -62,6 +62,13 @@ def begin(cell: Cell) -> Coroutine[Any, Any, None] | None:
         cell.state = ActorState.RUNNING
         return None
     return _start(cell, cell.actor)
+
+
+def begin_now(cell: Cell) -> None:
+    """Make the instance at once, in the caller's turn; the rest of its start follows on its own."""
+    starting = begin(cell)
+    if starting is not None:
+        cell.post(Operation(lambda _cell: starting))
 
 
 def _construct(cell: Cell) -> Actor:
@@ -327,8 +334,9 @@ async def settled(result: Any) -> Any:
 
 
 def must_be_awaited(result: Any) -> bool:
-    """Coroutines, asyncio's futures and tasks, and ours; any other object is a plain value.
+    """Coroutines and asyncio's futures and tasks; any other object is a plain value.
 
-    A stock pykka future is a plain value: awaiting one would block the loop.
+    So is a pykka future, ours included, as it is in pykka: an actor that hands out a future of
+    work it has still to do itself would otherwise wait for itself.
     """
-    return type(result) is CoroutineType or isinstance(result, (asyncio.Future, ActorFuture))
+    return type(result) is CoroutineType or isinstance(result, asyncio.Future)

@@ -138,7 +138,7 @@ class ActorRef(pykka.ActorRef[Any], Generic[A]):
         """
         if block and asyncio._get_running_loop() is not None:
             raise WouldDeadlock("stop(block=True) would block the loop that must stop it: await it")
-        asked: ActorFuture[Any] = self.ask(_ActorStop())
+        asked: ActorFuture[Any] = self.ask(_ActorStop(), block=False)
         stopped = asked.outcome(ActorDeadError)
         return stopped.get(timeout=timeout) if block else stopped
 

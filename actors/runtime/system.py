@@ -29,6 +29,7 @@ from actors.runtime.spec import ChildSpec, Restart, Strategy
 from actors.runtime.statistics import ActorStatistics
 from actors.runtime.stopping import StopOutcome
 from actors.runtime.supervision import Supervisor
+from actors.runtime.watchdog import Watchdog
 from protocols.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class ActorSystem:
         self._names = itertools.count(1)
         self._slow_limiter = LogLimiter()
         self._shutdown = Shutdown(self)
+        self._watchdog: Watchdog | None = None
 
     @staticmethod
     def of_this_thread() -> ActorSystem:
@@ -104,6 +106,8 @@ class ActorSystem:
         )
         if isinstance(self.clock, VirtualClock):
             self.clock.watch_activity(lambda: self.dispatcher.activity)
+        self._watchdog = Watchdog(self.dispatcher, STALL_S)
+        self._watchdog.start()
         self._failed = asyncio.get_running_loop().create_future()
         _of_thread.system = self
         props = Props(
@@ -233,6 +237,9 @@ class ActorSystem:
         """
         report = await self._shutdown.run(timeout_s)
         self.dispatcher.close()
+        if self._watchdog is not None:
+            self._watchdog.stop()
+            self._watchdog = None
         if getattr(_of_thread, "system", None) is self:
             _of_thread.system = None
         return report

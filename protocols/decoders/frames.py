@@ -50,6 +50,7 @@ class Status(IntEnum):
     FAILED = 1
     LIMIT = 2
     MISSING_CODE = 3
+    """Not run: the script was evicted, or exceeded a limit just before."""
 
 
 class WorkResult(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -1,7 +1,8 @@
 """When a decoder's version runs apart from the others, and when it does not run at all.
 
 A version begins on probation: its first call runs in the penalty lane, and the next ones wait for
-the verdict. A call that exceeds a limit or crashes the worker is a strike. With a strike in the
+the verdict. A call that exceeds a limit or crashes the worker is a strike; if the version was
+trusted, the call is first repeated, once per window, and the repetition counts. With a strike in the
 window the version is a suspect and stays in the penalty lane; with `strikes` of them it is
 quarantined, twice as long every time it happens again soon, and then on probation anew.
 
@@ -26,6 +27,7 @@ class Standing:
         self._quarantines = 0
         self._quarantined_until: float | None = None
         self._lifted_at = 0.0
+        self._doubted_at = -settings.strike_window_s
         self.is_on_probation = True
         # False means that it takes a closer look: probation, a strike, or quarantine.
         self.is_trusted = False
@@ -71,6 +73,19 @@ class Standing:
         """A call on probation ended without a strike."""
         self.is_on_probation = False
         self.is_trusted = True
+
+    def doubt(self, job: "Job", now: float) -> bool:
+        """This call exceeded a limit. True: the version is on probation until it has been repeated.
+
+        False: there is no doubt, because the version was not trusted, or was doubted not long ago.
+        """
+        if not self.is_trusted or now - self._doubted_at < self._settings.strike_window_s:
+            return False
+        self._doubted_at = now
+        self.is_on_probation = True
+        self.is_trusted = False
+        self.on_trial = job
+        return True
 
     def release(self) -> None:
         """Forgives everything; the next call is on probation."""

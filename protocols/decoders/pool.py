@@ -162,8 +162,12 @@ class DecoderPool:
     def job_answered(self, lane: Lane, link: WorkerLink, job: Job, result: WorkResult) -> None:
         if result.status is Status.MISSING_CODE:
             link.forget_code(job)
-            lane.queue.put_back([job])
+            self._routing.send_again(lane, job)
             return
+        if result.status is Status.LIMIT:
+            link.forget_code(job)
+            if self._routing.repeat_if_doubtful(job):
+                return
         error = error_of(result)
         if isinstance(error, DecoderCrashed):
             self.report(events.WORKER_LIED, pid=link.pid, decoder_id=job.version_key[0])

@@ -78,6 +78,27 @@ class Routing:
             for waiting in held:
                 self.route(waiting)
 
+    def send_again(self, lane: Lane, job: Job) -> None:
+        """A worker did not run this job, because it does not have the script any more."""
+        if job.standing is None or job.standing.is_trusted or lane is self._penalty:
+            lane.put_back([job])
+        else:
+            self.route(job)
+
+    def repeat_if_doubtful(self, job: Job) -> bool:
+        """A script exceeded a limit: has the call repeated where it holds up nobody, if it is trusted.
+
+        A machine that stands still for a moment looks to the engine like a script that spins.
+        What waits for the same worker waits for the verdict instead.
+        """
+        standing = job.standing
+        if standing is None or not standing.doubt(job, time.monotonic()):
+            return False
+        job.isolated = True
+        standing.held += self._take_out(self._shared, job, standing)
+        self._penalty.put_back([job])
+        return True
+
     def put_back(self, lane: Lane, jobs: Sequence[Job]) -> None:
         """Jobs whose worker died run again; those that are isolated, where nobody waits for them."""
         for place in {id(lane): lane, id(self._penalty): self._penalty}.values():
@@ -102,12 +123,21 @@ class Routing:
         self._report(events.STRIKE_GIVEN, decoder_id=decoder_id, version=version, reason=error.code)
         now = time.monotonic()
         if not standing.strike(now):
+            self._penalty.put_back(self._take_out(self._shared, job, standing))
             return
         left_s = (standing.quarantined_until(now) or now) - now
         self._report(events.QUARANTINE_STARTED, decoder_id=decoder_id, duration_s=left_s)
-        for lane in self._fleet.lanes:
-            for waiting in lane.queue.discard(decoder_id, lambda other: other.standing is standing):
-                self._refuse_soon(waiting, _quarantined(left_s))
+        for waiting in self._take_out(self._fleet.lanes, job, standing):
+            self._refuse_soon(waiting, _quarantined(left_s))
+
+    def _take_out(self, lanes: Sequence[Lane], job: Job, standing: Standing) -> list[Job]:
+        """Everything of that job's version that waits in these lanes."""
+        decoder_id = job.version_key[0]
+        return [
+            waiting
+            for lane in lanes
+            for waiting in lane.queue.discard(decoder_id, lambda other: other.standing is standing)
+        ]
 
     def _lane_after_loss(self, lane: Lane, job: Job) -> Lane:
         return self._penalty if job.isolated and job.record is not None else lane

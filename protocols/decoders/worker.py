@@ -189,6 +189,12 @@ class Engine:
             forgotten, _ = self._codes.popitem(last=False)
             self._contexts.pop(forgotten, None)
 
+    def _forget(self, key: tuple[int, str]) -> None:
+        """The code goes too: calls of the same script that are already on their way are then not
+        run here, but go back to the hub, which has them run where they hold up nobody."""
+        self._contexts.pop(key, None)
+        self._codes.pop(key, None)
+
     def _context_of(self, key: tuple[int, str]) -> ScriptContext:
         """Raises: Failure when the script does not load; it is kept, so loading is tried once."""
         known = self._contexts.get(key)
@@ -223,7 +229,7 @@ class Engine:
         status, message = Status.FAILED, failure.message
         if failure.kind != "script":
             status, message = Status.LIMIT, self._sentences[failure.kind]
-            self._contexts.pop((item.decoder_id, item.version), None)
+            self._forget((item.decoder_id, item.version))
         report = failure.report
         cpu_us, wall_us = _spent(started)
         return WorkResult(

@@ -27,9 +27,12 @@ _COLUMNS = select(
     iot_device.c.updated_at,
     iot_device.c.created_by,
     iot_device.c.updated_by,
-).join(application, application.c.id == iot_device.c.application_id)
-# A device that has never sent anything has no state.
-_SELECT = _COLUMNS.join(device_state, device_state.c.device_id == iot_device.c.id, isouter=True)
+)
+# Outer joins: a device that has never sent anything has no state, and an application, which it
+# always has, is not looked up where nothing asks for it, such as when devices are counted.
+_SELECT = _COLUMNS.join(
+    application, application.c.id == iot_device.c.application_id, isouter=True
+).join(device_state, device_state.c.device_id == iot_device.c.id, isouter=True)
 _SORTABLE = {
     "name": iot_device.c.name,
     "type": iot_device.c.type,
@@ -113,7 +116,16 @@ def get_many(reader: Reader, scope: Scope, device_ids: Sequence[int]) -> list[De
 
 
 def list_of_application(reader: Reader, application_id: int, page: Page) -> PageOf[Device]:
-    return _list(reader, _SELECT.where(iot_device.c.application_id == application_id), page)
+    is_in_application = iot_device.c.application_id == application_id
+    return fetch_page(
+        reader,
+        _SELECT.where(is_in_application),
+        page,
+        sortable=_SORTABLE,
+        row_id=iot_device.c.id,
+        build=_build,
+        counted=select(iot_device.c.id).where(is_in_application),
+    )
 
 
 def list_of_organization(reader: Reader, organization_id: int, page: Page) -> PageOf[Device]:

@@ -104,6 +104,8 @@ iot_device = Table(
     # What a generic HTTP device names itself by; lower-case canonical UUID.
     Column("api_key", Text, unique=True),
     *_stamps(),
+    # An application may have a hundred thousand devices, and people sort them by name.
+    Index("ix_iot_device_application_id_name", "application_id", "name"),
     sqlite_autoincrement=True,
 )
 

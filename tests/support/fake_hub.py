@@ -1,5 +1,6 @@
 """A hub without actors: strict about what it is handed, and it remembers what it was told."""
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -35,6 +36,7 @@ class FakeHub:
     refusal: TingbroError | Exception | None = None
     accepted: list[tuple[str, bytes, str | None]] = field(default_factory=list)
     changes: list[tuple[str, int]] = field(default_factory=list)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
     tests: list[tuple[str, bytes, bytes]] = field(default_factory=list)
     outcome: FakeOutcome = field(default_factory=lambda: FakeOutcome(body=b'{"a":1}'))
     replays: list[tuple[int, datetime | None, datetime | None]] = field(default_factory=list)
@@ -50,6 +52,7 @@ class FakeHub:
         assert what in set(Entity)
         assert entity_id > 0
         self.changes.append((what, entity_id))
+        self.changed.set()
 
     async def accept_http(
         self, api_key: str, body: bytes, content_type: str | None, idempotency_key: str | None

@@ -1,5 +1,7 @@
 """What every route of the API has in common on the wire."""
 
+import asyncio
+from collections.abc import Callable
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -7,7 +9,9 @@ import pytest
 from aiohttp import hdrs
 from aiohttp.test_utils import make_mocked_request
 
+import web.call
 from protocols.errors import Conflict
+from storage.database import Transaction
 from tests.support.api_client import Api, running_api
 from web.client_address import client_address
 from web.errors import answer_of, problems_of
@@ -196,3 +200,25 @@ async def test_page_of_the_documentation_needs_nothing_from_elsewhere(anonymous:
     assert "http://" not in page
     assert "https://" not in page
     assert "docs-json" in page
+
+
+async def test_change_that_is_stored_too_late_is_still_announced(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = asyncio.Event()
+    write = api.database.write
+
+    async def wait_for_room(unit: Callable[[Transaction], object]) -> object:
+        await room.wait()
+        return await write(unit)
+
+    monkeypatch.setattr(api.database, "write", wait_for_room)
+    monkeypatch.setattr(web.call, "COMMIT_TIMEOUT_S", 0.02)
+    answer = await api.call("POST", "organization", {"name": "late"})
+    assert answer.status == 503
+    assert answer.headers["Retry-After"]
+    assert api.hub.changes == []
+    room.set()
+    async with asyncio.timeout(5):
+        await api.hub.changed.wait()
+    assert api.hub.changes == [("organization", 1)]

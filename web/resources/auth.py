@@ -11,6 +11,7 @@ from storage.database import Reader
 from storage.repositories import Page, organizations, users
 from storage.repositories.users import User
 from web.access import PEOPLE, Level, Needs
+from web.authentication import ignore_outcome
 from web.call import Call
 from web.events import LOGIN_FAIL, LOGIN_SUCCEED
 from web.login_throttle import LoginThrottle
@@ -79,7 +80,9 @@ class _Login:
             raise Unauthenticated("Unauthorized")
         self._throttle.succeed(call.address, name)
         now = call.services.clock()
-        await call.services.database.write(lambda change: users.note_login(change, user.id, now))
+        noted = call.services.database.submit(lambda change: users.note_login(change, user.id, now))
+        # Not waited for: who logs in may want to see why the disk cannot be written.
+        noted.add_done_callback(ignore_outcome)
         _log.info(LOGIN_SUCCEED, user_id=user.id, address=call.address)
         session = Session(
             user_id=user.id, username=user.email, credentials_version=user.credentials_version

@@ -70,8 +70,8 @@ def _create_application() -> None:
             name="fk_application_organization_id",
             ondelete="CASCADE",
         ),
-        sa.UniqueConstraint("name", name="uq_application_name"),
         sa.PrimaryKeyConstraint("id", name="pk_application"),
+        sa.UniqueConstraint("name", name="uq_application_name"),
         sqlite_autoincrement=True,
     )
     op.create_index("ix_application_organization_id", "application", ["organization_id"])
@@ -83,13 +83,13 @@ def _create_application_controlled_property() -> None:
         sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
         sa.Column("application_id", sa.Integer(), nullable=False),
         sa.Column("type", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name="pk_application_controlled_property"),
         sa.ForeignKeyConstraint(
             ["application_id"],
             ["application.id"],
             name="fk_application_controlled_property_application_id",
             ondelete="CASCADE",
         ),
+        sa.PrimaryKeyConstraint("id", name="pk_application_controlled_property"),
     )
     op.create_index(
         "ix_application_controlled_property_application_id",
@@ -104,13 +104,13 @@ def _create_application_device_type() -> None:
         sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
         sa.Column("application_id", sa.Integer(), nullable=False),
         sa.Column("type", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name="pk_application_device_type"),
         sa.ForeignKeyConstraint(
             ["application_id"],
             ["application.id"],
             name="fk_application_device_type_application_id",
             ondelete="CASCADE",
         ),
+        sa.PrimaryKeyConstraint("id", name="pk_application_device_type"),
     )
     op.create_index(
         "ix_application_device_type_application_id", "application_device_type", ["application_id"]
@@ -131,17 +131,18 @@ def _create_iot_device() -> None:
         sa.Column("metadata", sa.Text(), nullable=True),
         sa.Column("api_key", sa.Text(), nullable=True),
         *_stamps(),
+        sa.UniqueConstraint("api_key", name="uq_iot_device_api_key"),
         sa.ForeignKeyConstraint(
             ["application_id"],
             ["application.id"],
             name="fk_iot_device_application_id",
             ondelete="CASCADE",
         ),
-        sa.UniqueConstraint("api_key", name="uq_iot_device_api_key"),
         sa.PrimaryKeyConstraint("id", name="pk_iot_device"),
         sqlite_autoincrement=True,
     )
     op.create_index("ix_iot_device_application_id", "iot_device", ["application_id"])
+    op.create_index("ix_iot_device_application_id_name", "iot_device", ["application_id", "name"])
 
 
 def _create_payload_decoder() -> None:
@@ -152,13 +153,13 @@ def _create_payload_decoder() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("decoding_function", sa.Text(), nullable=False),
         *_stamps(),
-        sa.PrimaryKeyConstraint("id", name="pk_payload_decoder"),
         sa.ForeignKeyConstraint(
             ["organization_id"],
             ["organization.id"],
             name="fk_payload_decoder_organization_id",
             ondelete="CASCADE",
         ),
+        sa.PrimaryKeyConstraint("id", name="pk_payload_decoder"),
         sqlite_autoincrement=True,
     )
     op.create_index("ix_payload_decoder_organization_id", "payload_decoder", ["organization_id"])
@@ -193,13 +194,13 @@ def _create_connection() -> None:
         sa.Column("data_target_id", sa.Integer(), nullable=False),
         sa.Column("payload_decoder_id", sa.Integer(), nullable=True),
         *_stamps(),
+        sa.PrimaryKeyConstraint("id", name="pk_connection"),
         sa.ForeignKeyConstraint(
             ["data_target_id"],
             ["data_target.id"],
             name="fk_connection_data_target_id",
             ondelete="CASCADE",
         ),
-        sa.PrimaryKeyConstraint("id", name="pk_connection"),
         sa.ForeignKeyConstraint(
             ["payload_decoder_id"], ["payload_decoder.id"], name="fk_connection_payload_decoder_id"
         ),
@@ -214,13 +215,13 @@ def _create_connection_device() -> None:
         "connection_device",
         sa.Column("connection_id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("device_id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("connection_id", "device_id", name="pk_connection_device"),
         sa.ForeignKeyConstraint(
             ["device_id"],
             ["iot_device.id"],
             name="fk_connection_device_device_id",
             ondelete="CASCADE",
         ),
-        sa.PrimaryKeyConstraint("connection_id", "device_id", name="pk_connection_device"),
         sa.ForeignKeyConstraint(
             ["connection_id"],
             ["connection.id"],
@@ -261,13 +262,13 @@ def _create_api_key() -> None:
         sa.Column("last_used_at", sa.BigInteger(), nullable=True),
         *_stamps(),
         sa.UniqueConstraint("key_hash", name="uq_api_key_key_hash"),
+        sa.PrimaryKeyConstraint("id", name="pk_api_key"),
         sa.ForeignKeyConstraint(
             ["organization_id"],
             ["organization.id"],
             name="fk_api_key_organization_id",
             ondelete="CASCADE",
         ),
-        sa.PrimaryKeyConstraint("id", name="pk_api_key"),
         sqlite_autoincrement=True,
     )
     op.create_index("ix_api_key_organization_id", "api_key", ["organization_id"])

@@ -90,25 +90,20 @@ async def test_messages_wait_until_on_start_is_through(
     assert await answer is True
 
 
-async def test_awaitables_a_handler_returns_are_awaited_but_stock_pykka_futures_are_values(
+async def test_tasks_a_handler_returns_are_awaited_but_pykka_futures_are_values(
     system: ActorSystem,
 ) -> None:
-    stock: pykka.Future[int] = pykka.ThreadingFuture()
-    stock.set(9)
-    echo = system.spawn("/hub", worker("echo", Diary()))
-
     class Delegating(Actor):
         def on_receive(self, message: Any) -> Any:
-            if message == "ask":
-                return echo.ask("echoed")
+            if message == "ask oneself":
+                return self.actor_ref.ask("plain")
             if message == "task":
                 return asyncio.get_running_loop().create_task(asyncio.sleep(0, "slept"))
-            return stock
+            return message
 
     ref = system.spawn("/hub", ChildSpec("delegating", Delegating))
-    assert await ref.ask("ask") == "echoed"
     assert await ref.ask("task") == "slept"
-    assert await ref.ask("stock") is stock
+    assert await (await ref.ask("ask oneself")) == "plain"
 
 
 async def test_an_ask_gives_up_after_its_timeout(system: ActorSystem, clock: VirtualClock) -> None:
@@ -156,6 +151,10 @@ async def test_a_thread_can_stop_an_actor_and_wait_for_it(system: ActorSystem) -
     assert await asyncio.to_thread(ref.stop, block=True, timeout=5) is True
     assert await asyncio.to_thread(ref.actor_stopped.wait, 5) is True
     assert await ref.stop() is False
+    with pytest.raises(pykka.ActorDeadError):
+        await asyncio.to_thread(ref.tell, "too late")
+    with pytest.raises(pykka.ActorDeadError):
+        await asyncio.to_thread(ref.ask, "too late", block=True)
 
 
 async def test_it_is_a_real_pykka_actor(system: ActorSystem) -> None:
@@ -219,7 +218,7 @@ async def test_the_actor_can_use_its_own_address_in_its_constructor(system: Acto
 
     ref = system.spawn("/hub", ChildSpec("eager", Eager))
     await ref.ask("early")
-    assert await ref.ask("late") == ("/hub/eager", ["early", "from the constructor", "late"])
+    assert await ref.ask("late") == ("/hub/eager", ["from the constructor", "early", "late"])
 
 
 async def test_an_idle_actor_is_not_collected(system: ActorSystem) -> None:

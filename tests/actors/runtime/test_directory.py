@@ -1,4 +1,5 @@
 import asyncio
+import gc
 from typing import Any
 
 import pytest
@@ -157,6 +158,22 @@ async def test_a_ref_kept_too_long_still_reaches_the_actor(
     stale.tell("b")
     assert await stale.ask("c") == (1, "c")
     assert made(diary) == [1, 1]
+
+
+async def test_putting_actors_away_leaves_no_garbage_for_the_collector(
+    system: ActorSystem, clock: VirtualClock
+) -> None:
+    directory = devices(system, Diary(), idle_after_s=10.0)
+    gc.collect()
+    gc.disable()
+    try:
+        for key in range(1_000):
+            directory.tell(key, "x")
+        await clock.advance(60.0)
+        assert directory.active == 0
+        assert gc.collect() < 100
+    finally:
+        gc.enable()
 
 
 async def test_virtual_actors_do_not_stand_in_pykkas_registry(system: ActorSystem) -> None:

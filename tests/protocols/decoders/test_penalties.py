@@ -2,8 +2,9 @@
 
 import pytest
 
+from protocols.decoders.job import Job
 from protocols.decoders.penalties import Standing
-from tests.protocols.decoders.asking import quick_settings
+from tests.protocols.decoders.asking import quick_settings, request
 
 WINDOW_S = 600.0
 QUARANTINE_S = 600.0
@@ -80,6 +81,19 @@ def test_quarantine_is_short_again_after_a_good_time(standing: Standing) -> None
     later = 1000.0 + 4 * QUARANTINE_S + WINDOW_S
     assert standing.quarantined_until(later) is None
     assert quarantine(standing, later) == QUARANTINE_S
+
+
+def test_trusted_version_is_doubted_once_per_window(standing: Standing) -> None:
+    job = Job(1, request(""), lambda outcome: None, None)
+    assert not standing.doubt(job, 1000.0)
+    standing.behave()
+    assert standing.doubt(job, 1000.0)
+    assert (standing.is_on_probation, standing.is_trusted) == (True, False)
+    assert standing.on_trial is job
+    standing.on_trial = None
+    standing.behave()
+    assert not standing.doubt(job, 999.0 + WINDOW_S)
+    assert standing.doubt(job, 1000.0 + WINDOW_S)
 
 
 def test_release_forgives_everything(standing: Standing) -> None:

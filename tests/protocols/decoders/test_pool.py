@@ -126,6 +126,45 @@ async def test_backlog_of_a_bad_decoder_does_not_starve_another_ones_first_call(
     assert len(await spun.all()) == 100
 
 
+async def test_trusted_decoder_that_begins_to_spin_holds_up_its_neighbours_once(
+    pool: DecoderPool,
+) -> None:
+    # Even ids: the same shared worker.
+    moody, neighbour = source(MOODY, 9_000), source(ECHO, 9_002)
+    for script in (moody, neighbour):
+        for n in range(2):
+            assert body_of(await ask(pool, script, {"n": n})) == n
+    finished: list[str] = []
+    seen = Outcomes(40)
+
+    def note(name: str, outcome: DecodeOutcome) -> None:
+        finished.append(name)
+        seen(outcome)
+
+    for n in range(20):
+        pool.submit(request(moody, {"n": n, "spin": True}), lambda outcome: note("moody", outcome))
+        pool.submit(request(neighbour, {"n": n}), lambda outcome: note("neighbour", outcome))
+    await seen.all()
+    assert finished == ["neighbour"] * 20 + ["moody"] * 20
+
+
+async def test_single_overrun_of_a_trusted_decoder_is_repeated_and_forgiven(
+    pool: DecoderPool,
+) -> None:
+    # Counts anew in each worker: the third call in the shared one is the only one to spin.
+    script = source(
+        "let calls = 0; function decode(p) { if (++calls === 3) for (;;); return p.n; }"
+    )
+    seen = Outcomes(5)
+    assert body_of(await ask(pool, script, {"n": 0})) == 0
+    for n in range(5):
+        pool.submit(request(script, {"n": n}), seen)
+    assert [body_of(outcome) for outcome in (await seen.all())[:3]] == [0, 1, 2]
+    counted = pool.statistics(script.decoder_id)
+    assert counted is not None
+    assert counted.strikes == 0
+
+
 async def test_version_is_quarantined_after_three_strikes(pool: DecoderPool) -> None:
     bad = source(SPIN)
     for _ in range(3):
@@ -233,10 +272,10 @@ async def test_context_is_thrown_away_after_an_interrupt(pool: DecoderPool) -> N
     script = source(
         "let calls = 0; function decode(p) { ++calls; if (p.spin) for (;;); return calls; }"
     )
-    # The second call moves to the shared worker; from the strike on, all stay in the other.
+    # From the strike on, all calls are in the penalty lane's worker.
     assert body_of(await ask(pool, script)) == 1
     assert (await ask(pool, script, {"spin": True})).error is not None
-    assert [body_of(await ask(pool, script)) for _ in range(2)] == [2, 3]
+    assert [body_of(await ask(pool, script)) for _ in range(2)] == [1, 2]
     assert (await ask(pool, script, {"spin": True})).error is not None
     assert body_of(await ask(pool, script)) == 1
 
