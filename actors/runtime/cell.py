@@ -101,9 +101,9 @@ class Cell:
     """Mailbox, state and owner of one actor's instances."""
 
     __slots__ = (
-        "_extras",
         "actor",
         "ahead",
+        "extras_if_any",
         "name",
         "props",
         "queue",
@@ -125,7 +125,7 @@ class Cell:
         # `ahead` messages were there by then. Kept once per turn instead of a time per message.
         self.touched_s = props.dispatcher.now_s
         self.ahead = 0
-        self._extras: CellExtras | None = None
+        self.extras_if_any: CellExtras | None = None
 
     def __repr__(self) -> str:
         return f"<Cell {self.path} {self.state}>"
@@ -137,13 +137,13 @@ class Cell:
 
     @property
     def extras(self) -> CellExtras:
-        if self._extras is None:
-            self._extras = CellExtras()
-        return self._extras
+        if self.extras_if_any is None:
+            self.extras_if_any = CellExtras()
+        return self.extras_if_any
 
     @property
     def has_extras(self) -> bool:
-        return self._extras is not None
+        return self.extras_if_any is not None
 
     @property
     def is_closed(self) -> bool:
@@ -233,12 +233,12 @@ class Cell:
 
     def wake_senders(self) -> None:
         """Let as many waiting senders through as there is room for."""
-        if self._extras is not None and self._extras.room:
-            self._extras.room.wake(self.props.capacity - self.length)
+        if self.extras_if_any is not None and self.extras_if_any.room:
+            self.extras_if_any.room.wake(self.props.capacity - self.length)
 
     def interrupt(self) -> None:
         """Cancel the handler that is suspended just now, if any."""
-        extras = self._extras
+        extras = self.extras_if_any
         if extras is not None and extras.runner is not None and not extras.interrupted:
             extras.interrupted = True
             extras.runner.cancel()

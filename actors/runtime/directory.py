@@ -41,6 +41,7 @@ __all__ = ["Directory", "VirtualRef"]
 K = TypeVar("K", bound=Hashable)
 
 _PASSIVATION_POLL_S: Final = 0.002
+_SHARE_OF_STOP: Final = 0.7  # of what is left: the rest is for ending those that stay busy
 _UNWIND_S: Final = 0.5  # for handlers and hooks that were interrupted
 
 
@@ -304,4 +305,5 @@ class DirectoryKeeper(Actor):
         self.directory.stop_sweeping()
 
     async def on_stop(self) -> None:
-        await self.directory.passivate_all(self._stop_timeout_s)
+        left_s = self.system.stop_time_left_s() * _SHARE_OF_STOP
+        await self.directory.passivate_all(min(self._stop_timeout_s, left_s))

@@ -183,15 +183,15 @@ class Dispatcher:
     async def _serve(self) -> None:
         """Give turns until the lane is empty, letting the loop breathe between slices."""
         lane = self.lane
+        turns = self._turns
         while lane:
-            self.now_s = self._turns.end_s = self.monotonic()
+            self.now_s = turns.end_s = self.monotonic()
             slice_ends_s = self.now_s + _SLICE_S
-            turns = _SLICE
-            while lane and turns and self._turns.end_s < slice_ends_s:
-                turns -= 1
-                cell = lane.popleft()
-                self.current = cell
-                work = self._turns.take(cell)
+            left = _SLICE
+            while lane and left and turns.end_s < slice_ends_s:
+                left -= 1
+                self.current = cell = lane.popleft()
+                work = turns.take(cell)
                 if work is not None:
                     await self._see_through(cell, work, slice_ends_s)
             if lane:

@@ -82,9 +82,13 @@ class Shutdown:
         """How long a child's stop may take. A supervisor gets what its children need."""
         extras = child.cell.extras
         own_s = child.spec.shutdown_timeout_s if extras.family is None else float("inf")
+        return min(own_s, self.left_s())
+
+    def left_s(self) -> float:
+        """What is left of the shutdown's time; an hour while there is none under way."""
         if self._deadline_s is None:
-            return min(own_s, 3600.0)
-        return min(own_s, max(0.0, self._deadline_s - asyncio.get_running_loop().time()))
+            return 3600.0
+        return max(0.0, self._deadline_s - asyncio.get_running_loop().time())
 
     def note(self, path: str, outcome: StopOutcome) -> None:
         if self.is_under_way:

@@ -25,12 +25,12 @@ class ActorStatistics:
 
     __slots__ = (
         "_buckets",
-        "_next_sample",
         "dropped",
         "handled",
         "last_error",
         "last_error_at",
         "last_stall_at",
+        "next_sample",
         "refused",
         "restarts",
         "samples",
@@ -50,13 +50,17 @@ class ActorStatistics:
         self.last_error_at: datetime | None = None
         self.last_stall_at: datetime | None = None
         self._buckets: list[int] | None = None
-        self._next_sample = 0
+        self.next_sample = 0  # due when `handled` has come so far; the turn looks after that
 
-    def count(self, handled: int, took_s: float) -> None:
-        """Account for a turn of `handled` messages, the last of which took `took_s`."""
-        self.handled += handled
-        if self.handled >= self._next_sample:
-            self._sample(took_s)
+    def sample(self, took_s: float) -> None:
+        """Note how long a message took, and when the next one shall be noted."""
+        self.next_sample = self.handled + (1 if self.samples < _WARM_UP else _STRIDE)
+        if self._buckets is None:
+            self._buckets = [0] * _BUCKETS
+        ratio = took_s / _SMALLEST_S
+        index = int(2 * math.log2(ratio)) if ratio > 1 else 0
+        self._buckets[min(index, _BUCKETS - 1)] += 1
+        self.samples += 1
 
     def note_error(self, error: Exception, at: datetime) -> None:
         text = str(error)
@@ -74,12 +78,3 @@ class ActorStatistics:
             if seen >= wanted:
                 return _SMALLEST_S * math.sqrt(2.0) ** (index + 1)
         return None
-
-    def _sample(self, took_s: float) -> None:
-        self._next_sample = self.handled + (1 if self.samples < _WARM_UP else _STRIDE)
-        if self._buckets is None:
-            self._buckets = [0] * _BUCKETS
-        ratio = took_s / _SMALLEST_S
-        index = int(2 * math.log2(ratio)) if ratio > 1 else 0
-        self._buckets[min(index, _BUCKETS - 1)] += 1
-        self.samples += 1

@@ -271,6 +271,10 @@ class ActorSystem:
         """How long a child may take to stop: its own time, or what is left of the shutdown's."""
         return self._shutdown.limit_s(child)
 
+    def stop_time_left_s(self) -> float:
+        """What is left of the shutdown's time, for hooks that divide it up."""
+        return self._shutdown.left_s()
+
     def note_stop(self, path: str, outcome: StopOutcome) -> None:
         self._shutdown.note(path, outcome)
 

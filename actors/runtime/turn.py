@@ -136,9 +136,11 @@ class Turns:
             return self._failed(cell, item, lifecycle.cancelled_within(error))
         finally:
             self.end_s = now_s
-            if handled:
-                cell.props.statistics.count(handled, now_s - before_s)
-                cell.ahead -= handled
+            statistics = cell.props.statistics
+            statistics.handled += handled
+            if statistics.handled >= statistics.next_sample:
+                statistics.sample(now_s - before_s)
+            cell.ahead -= handled
         return None
 
     def rest(self, cell: Cell) -> None:
@@ -149,16 +151,18 @@ class Turns:
             if cell.ahead <= 0:
                 cell.ahead = len(queue)
                 cell.touched_s = self.end_s
-        elif queue is not None:
-            cell.queue = None
-            if len(dispatcher.free_deques) < _MAX_FREE_DEQUES:
-                dispatcher.free_deques.append(queue)
+        else:
+            cell.touched_s = dispatcher.now_s
+            if queue is not None:
+                cell.queue = None
+                if len(dispatcher.free_deques) < _MAX_FREE_DEQUES:
+                    dispatcher.free_deques.append(queue)
         if (queue and cell.state is _RUNNING) or (cell.urgent is not None and _has_urgent(cell)):
             dispatcher.lane.append(cell)
         else:
             cell.scheduled = False
-            cell.touched_s = dispatcher.now_s
-        if cell.has_extras:
+        extras = cell.extras_if_any
+        if extras is not None and extras.room:
             cell.wake_senders()
 
     def _failed(self, cell: Cell, item: Any, error: Exception) -> Work | None:
@@ -205,7 +209,9 @@ class Turns:
                 lifecycle.was_interrupted(cell)
             self.end_s = self._monotonic()
             if type(item) is not Operation:
-                cell.props.statistics.count(1, self.end_s - work.began_s)
+                statistics = cell.props.statistics
+                statistics.handled += 1
+                statistics.sample(self.end_s - work.began_s)
                 cell.ahead -= 1
         return None
 

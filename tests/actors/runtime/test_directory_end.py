@@ -8,7 +8,7 @@ from actors.runtime import (
     VirtualClock,
 )
 from tests.actors.runtime.actors import Diary
-from tests.actors.runtime.devices import SavingDevice, devices
+from tests.actors.runtime.devices import Device, SavingDevice, devices
 
 
 async def test_passivate_all_drains_everyone_and_then_refuses(
@@ -34,6 +34,24 @@ async def test_passivate_all_forces_those_that_stay_busy(
     await clock.settle()
     assert await directory.passivate_all(0.02) == 1
     assert directory.active == 0
+
+
+async def test_a_short_shutdown_still_ends_everyone_properly(clock: VirtualClock) -> None:
+    system = ActorSystem(clock=clock)
+    await system.start()
+    diary = Diary()
+
+    class Ending(Device):
+        def on_stop(self) -> None:
+            self.diary("ended", self.key)
+
+    directory = system.directory("devices", lambda key: Ending(key, diary))
+    directory.tell(1, "busy")
+    directory.tell(2, "x")
+    await clock.settle()
+    report = await system.stop(0.1)
+    assert sorted(diary.of("ended")) == [(1,), (2,)]
+    assert report.interrupted == report.abandoned == ()
 
 
 async def test_stopping_the_system_puts_everyone_away(clock: VirtualClock) -> None:
