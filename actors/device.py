@@ -13,6 +13,7 @@ from actors import paths
 from actors.device_queue import DeviceQueue, Slot
 from actors.device_state import DeviceState
 from actors.messages import (
+    DecodeAgain,
     DecodeUplink,
     DeferredFetched,
     DeferUplinks,
@@ -76,6 +77,8 @@ class DeviceActor(Actor):
                 self._refill(message)
             case FetchDeferred():
                 self._fetch_stored()
+            case DecodeAgain():
+                self._decode_again()
             case _:
                 raise TypeError(f"DeviceActor does not know {type(message).__name__}")
 
@@ -180,8 +183,12 @@ class DeviceActor(Actor):
         for result in results:
             self._writer.tell(result)
 
+    def _decode_again(self) -> None:
+        for slot in self._queue.waiting_slots() if self._queue is not None else ():
+            self._decode(slot)
+
     def _decode(self, slot: Slot) -> None:
-        for job, request in slot.requests:
+        for job, request in slot.unanswered:
             on_done = partial(_decoded, self.actor_ref, slot.token, job)
             self._decoding.tell(DecodeUplink(request, on_done))
 

@@ -81,6 +81,11 @@ class Slot:
         ]  # fmt: skip
         self.waiting = len(self.requests)
 
+    @property
+    def unanswered(self) -> list[tuple[int, DecodeRequest]]:
+        """The requests whose outcome has not come."""
+        return [(job, request) for job, request in self.requests if self._jobs[job] is None]
+
     def finish(self, job: int, outcome: DecodeOutcome, now: datetime) -> None:
         """Take the outcome of one job; an outcome that came before is kept."""
         if isinstance(outcome.error, DecoderQuarantined):
@@ -194,6 +199,10 @@ class DeviceQueue:
             del self._by_token[self._held.pop().token]
             self._stored += 1
         return results
+
+    def waiting_slots(self) -> list[Slot]:
+        """Return, in order, the slots that wait for a decoder."""
+        return [slot for slot in (*self._held, *self._live) if slot.waiting]
 
     def not_done(self, messages: Sequence[DeferredMessage]) -> list[DeferredMessage]:
         """Leave out what this queue has let go already: a read may be older than its result.

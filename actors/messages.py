@@ -59,6 +59,11 @@ class DeferUplinks:
 
 
 @dataclass(frozen=True, slots=True)
+class DecodeAgain:
+    """The decoders lost what they had in hand: ask them again for what is still to be answered."""
+
+
+@dataclass(frozen=True, slots=True)
 class ResumeDeferred:
     """The database may hold deferred messages of this device that can be decoded now."""
 
@@ -131,6 +136,20 @@ class SetAsideUplink:
     position: int
     uplink: Uplink
     error: str
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitCommit:
+    """Call `on_committed` on the loop once all results told before this are on disk."""
+
+    on_committed: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class CommitReached:
+    """The answer to the `AwaitCommit` of this number, in its place behind what was settled before."""
+
+    number: int
 
 
 # -- writer to target -------------------------------------------------------------------------

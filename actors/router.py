@@ -7,7 +7,10 @@ states of devices are read in bulk, all that a batch needs at once.
 Messages of a device whose plan is being read wait in `_waiting`; every other device goes on.
 """
 
+import asyncio
+import itertools
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import structlog
@@ -15,7 +18,10 @@ import structlog
 from actors import events, paths
 from actors.admission import AdmissionWindow
 from actors.messages import (
+    AwaitCommit,
+    CommitReached,
     ConfigurationChanged,
+    DecodeAgain,
     DeferUplinks,
     DeviceCrashed,
     DispatchUplink,
@@ -41,6 +47,7 @@ WINDOW = 4_096
 _CAUTIOUS_AFTER_CRASHES = 2
 _SET_ASIDE_AFTER_CRASHES = 2
 _SWEEP_S = 0.025
+_LOAD_CHUNK = 500
 
 log = structlog.get_logger(__name__)
 
@@ -78,6 +85,8 @@ class RouterActor(Actor):
         self._driving: set[DeviceId] = set()
         self._set_aside: set[int] = set()
         self._sweeping = False
+        self._numbers = itertools.count()
+        self._barriers: dict[int, asyncio.Future[None]] = {}
         self._drain: DrainUplinks | None = None
 
     async def on_start(self) -> None:
@@ -105,6 +114,9 @@ class RouterActor(Actor):
                 self._recover(message)
             case Restarted():
                 self._dispatch_again(message.path)
+            case CommitReached():
+                if (barrier := self._barriers.pop(message.number, None)) is not None:
+                    barrier.set_result(None)
             case DrainUplinks():
                 self._drain = message
                 self._answer_drain()
@@ -182,11 +194,14 @@ class RouterActor(Actor):
         missing = [device_id for device_id in device_ids if device_id not in self._waiting]
         for device_id in missing:
             self._waiting[device_id] = []
-        if missing:
-            self.create_task(self._load(missing))
+        for start in range(0, len(missing), _LOAD_CHUNK):
+            self.create_task(self._load(missing[start : start + _LOAD_CHUNK]))
 
     async def _load(self, device_ids: list[DeviceId]) -> None:
         """Read plans and states of these devices, then pass on what has waited for them."""
+        if not self._resuming.isdisjoint(device_ids):
+            # What the instance before has told the writer must be in the state that is read.
+            await self._all_committed()
         plans = await self._plans.load(device_ids)
         states = await self._states.load(device_ids)
         for device_id in device_ids:
@@ -205,6 +220,13 @@ class RouterActor(Actor):
                 self._driving.discard(device_id)
                 row = None if self._devices.is_active(device_id) else state
                 self._devices.tell(device_id, ResumeDeferred(plan, row))
+
+    async def _all_committed(self) -> None:
+        number = next(self._numbers)
+        barrier: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._barriers[number] = barrier
+        self._writer.tell(AwaitCommit(partial(self.actor_ref.tell, CommitReached(number))))
+        await barrier
 
     def _outstanding_of(self, device_id: DeviceId) -> list[JournalEntry]:
         return [
@@ -256,10 +278,25 @@ class RouterActor(Actor):
         self._wait_for([message.device_id])
 
     def _dispatch_again(self, path: str) -> None:
-        """The writer or the decoders lost what they held: let every device begin again."""
-        entries = self._window.entries()
-        log.warning(events.UPLINKS_DISPATCH_AGAIN, actor=path, count=len(entries))
-        self._writer.tell(UplinksAdmitted([entry.position for entry in entries]))
-        device_ids = {entry.uplink.device_id for entry in entries}
+        """An actor that held messages was replaced: have the devices tell or ask it once more."""
+        log.warning(events.UPLINKS_DISPATCH_AGAIN, actor=path, count=len(self._window))
+        if path == paths.DECODERS:
+            self.create_task(self._decode_again())
+            return
+        self._writer.tell(UplinksAdmitted([entry.position for entry in self._window.entries()]))
+        for number in tuple(self._barriers):
+            self._barriers.pop(number).set_result(None)
+        # Results without a position are lost, too, so that devices without any here begin anew.
+        device_ids = {entry.uplink.device_id for entry in self._window.entries()}
+        device_ids.update(self._devices.active_keys())
         self._resuming |= device_ids
         self._wait_for(device_ids)
+
+    async def _decode_again(self) -> None:
+        """Tell every active device, a few at a time, so that everything else goes on."""
+        device_ids = self._devices.active_keys()
+        for start in range(0, len(device_ids), _LOAD_CHUNK):
+            for device_id in device_ids[start : start + _LOAD_CHUNK]:
+                if self._devices.is_active(device_id):
+                    self._devices.tell(device_id, DecodeAgain())
+            await asyncio.sleep(0)

@@ -36,6 +36,10 @@ class Watermark:
         """Whether a result for this position is still wanted."""
         return self._cursor < position <= self._last_admitted and position not in self._settled
 
+    def is_settled(self, position: int) -> bool:
+        """Whether a result for this position is on disk."""
+        return position <= self._cursor or position in self._settled
+
     def after(self, positions: Iterable[int]) -> int:
         """Return what the cursor will be once `positions` are settled too; changes nothing."""
         coming = self._settled.union(positions)

@@ -16,6 +16,7 @@ import structlog
 
 from actors import events, paths
 from actors.messages import (
+    AwaitCommit,
     SetAsideUplink,
     UplinksAdmitted,
     UplinksSettled,
@@ -57,9 +58,12 @@ class WriterActor(Actor):
         self._live: dict[MessageId, int] = {}
         self._states: dict[DeviceId, bytes | None] = {}
         self._writing: set[int] = set()
+        self._awaited: list[AwaitCommit] = []
         self._committing: asyncio.Task[None] | None = None
 
     async def on_start(self) -> None:
+        # What an instance before this one has handed over may still be on its way to the disk.
+        await self._results.flush()
         self._watermark = Watermark(await self._journal.cursor())
         # An instance before this one may have committed results without having told anybody.
         self._on_untold()
@@ -72,9 +76,11 @@ class WriterActor(Actor):
                 self._known.admit(message.positions)
             case SetAsideUplink():
                 self._take(set_aside(message, self.clock.now()))
+            case AwaitCommit():
+                self._awaited.append(message)
             case _:
                 raise TypeError(f"WriterActor does not know {type(message).__name__}")
-        if self._batch and self._committing is None:
+        if (self._batch or self._awaited) and self._committing is None:
             self._committing = self.create_task(self._commit_all())
 
     async def on_stop(self) -> None:
@@ -92,6 +98,9 @@ class WriterActor(Actor):
         position = result.position
         if position is None:
             self._merge(result)
+        elif self._known.is_settled(position):
+            self._tell_settled([position])
+        # What is not open was not admitted to this instance: the router will dispatch it again.
         elif self._known.is_open(position) and position not in self._writing:
             self._writing.add(position)
             self._states[result.uplink.device_id] = result.device_state
@@ -118,12 +127,16 @@ class WriterActor(Actor):
 
     async def _commit_all(self) -> None:
         try:
-            while self._batch:
+            while self._batch or self._awaited:
                 batch = list(self._batch.values())
+                awaited, self._awaited = self._awaited, []
                 self._batch.clear()
                 self._live.clear()
                 self._states.clear()
-                await self._commit(batch)
+                if batch:
+                    await self._commit(batch)
+                for one in awaited:
+                    one.on_committed()
         finally:
             self._committing = None
 
@@ -132,9 +145,13 @@ class WriterActor(Actor):
         written = await self._commit_patiently(batch, self._known.after(positions))
         self._known.settle(positions)
         self._writing.difference_update(positions)
-        if positions and (router := self.system.find(paths.ROUTER)) is not None:
-            router.tell(UplinksSettled(positions))
+        if positions:
+            self._tell_settled(positions)
         self._on_committed(written)
+
+    def _tell_settled(self, positions: list[int]) -> None:
+        if (router := self.system.find(paths.ROUTER)) is not None:
+            router.tell(UplinksSettled(positions))
 
     async def _commit_patiently(
         self, batch: list[MessageResult], cursor: int

@@ -56,6 +56,10 @@ class ResultStore:
         """Say that the process ends in order, so that this start is not taken for a crash."""
         await self._database.write(release_cursor)
 
+    async def flush(self) -> None:
+        """Return when all that was handed over before is on the disk, whoever handed it over."""
+        await self._database.write(lambda _transaction: None)
+
     async def commit(self, results: Sequence[MessageResult], *, cursor: int) -> CommitReport:
         """Write messages, jobs, deliveries, device states, ledger and cursor in one transaction.
 

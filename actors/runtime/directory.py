@@ -170,6 +170,10 @@ class Directory(Generic[K]):
         """Whether a message for `key` would find an instance, or one that is about to return."""
         return key in self._cells
 
+    def active_keys(self) -> list[K]:
+        """The keys of all that are active now; a copy, so not for the way of every message."""
+        return list(self._cells)
+
     def failure_of(self, key: K) -> VirtualFailure | None:
         """What is remembered of the latest crash of that key."""
         return self._guardian.failures.get(key)

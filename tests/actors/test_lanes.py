@@ -68,7 +68,7 @@ def test_replay_neither_waits_for_its_device_nor_holds_it_up() -> None:
     live, replay = item(1), item(1, generation=1)
     lanes.add([live, replay])
 
-    assert {lanes.take(), lanes.take()} == {live, replay}
+    assert [lanes.take(), lanes.take()] == [live, replay]
 
 
 def test_what_finds_no_room_is_left_to_the_outbox() -> None:
