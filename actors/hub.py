@@ -141,7 +141,6 @@ class Hub:
             "writer",
             WriterActor,
             results=stores.results,
-            journal=stores.journal,
             on_committed=self._announce,
             on_untold=self._roster.look_again,
         )

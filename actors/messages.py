@@ -123,6 +123,18 @@ class UplinksAdmitted:
 
 
 @dataclass(frozen=True, slots=True)
+class AdmissionRestated:
+    """These positions, and none before them, are admitted and not settled, up to `last_position`.
+
+    It comes first when the router or the writer begins. Until then a writer knows nothing of what
+    was admitted, and must not take a gap for settled.
+    """
+
+    positions: list[int]
+    last_position: int
+
+
+@dataclass(frozen=True, slots=True)
 class UplinksSettled:
     """The results of these positions are on disk: their credits return to the router."""
 

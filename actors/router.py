@@ -18,6 +18,7 @@ import structlog
 from actors import events, paths
 from actors.admission import AdmissionWindow
 from actors.messages import (
+    AdmissionRestated,
     AwaitCommit,
     CommitReached,
     ConfigurationChanged,
@@ -95,6 +96,7 @@ class RouterActor(Actor):
             if (ref := self.system.find(path)) is not None:
                 self.watch(ref)
         self._window.last_position = await self._journal.cursor()
+        self._restate_admission()
         self._start_reading(resuming=True)
 
     def on_receive(self, message: Any) -> None:
@@ -283,7 +285,7 @@ class RouterActor(Actor):
         if path == paths.DECODERS:
             self.create_task(self._decode_again())
             return
-        self._writer.tell(UplinksAdmitted([entry.position for entry in self._window.entries()]))
+        self._restate_admission()
         for number in tuple(self._barriers):
             self._barriers.pop(number).set_result(None)
         # Results without a position are lost, too, so that devices without any here begin anew.
@@ -291,6 +293,10 @@ class RouterActor(Actor):
         device_ids.update(self._devices.active_keys())
         self._resuming |= device_ids
         self._wait_for(device_ids)
+
+    def _restate_admission(self) -> None:
+        positions = [entry.position for entry in self._window.entries()]
+        self._writer.tell(AdmissionRestated(positions, self._window.last_position))
 
     async def _decode_again(self) -> None:
         """Tell every active device, a few at a time, so that everything else goes on."""
