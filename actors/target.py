@@ -67,6 +67,7 @@ class TargetActor(Actor):
         self._target: Target | None = None
         self._behind = True
         self._reading = False
+        self._read_is_stale = False
         self._fresh: list[OutboxItem] = []
         self._senders: set[asyncio.Task[None]] = set()
         self._outcomes: list[DeliveryOutcome] = []
@@ -98,6 +99,8 @@ class TargetActor(Actor):
             case Tick():
                 self._due_timer = None
                 self._behind = True
+                # A read that is under way may be older than what this tells of.
+                self._read_is_stale = self._reading
             case _:
                 raise TypeError(f"TargetActor does not know {type(message).__name__}")
         self._pump()
@@ -153,7 +156,8 @@ class TargetActor(Actor):
         finally:
             fresh, self._fresh = self._fresh, []
             self._reading = False
-        self._behind = len(items) >= limit or len(fresh) > self._capacity
+        self._behind = self._read_is_stale or len(items) >= limit or len(fresh) > self._capacity
+        self._read_is_stale = False
         self._lanes.add(items)
         if not self._behind and not self._lanes.add(fresh):
             self._behind = True
