@@ -36,6 +36,7 @@ from actors.runtime import (
 )
 from actors.targets import TargetRoster
 from actors.writer import WriterActor
+from protocols.adapters import AdapterLimits
 from protocols.decoders import DecodeRequest, DecoderPool, DecoderSource
 from protocols.errors import InvalidInput, NotFound
 from protocols.messages import DeviceId, TargetId
@@ -103,6 +104,8 @@ class HubSettings:
     passivate_after_s: float = 900.0
     raw_retention_days: int = 30
     """How long messages are kept, raw and decoded, and can be decoded again."""
+    max_body_bytes: int = AdapterLimits().max_body_bytes
+    """The longest message that is taken in."""
 
 
 class Hub:
@@ -123,7 +126,10 @@ class Hub:
         self._settings = settings
         self.system = system or ActorSystem(name="hub")
         self.intake = Intake(
-            keys=stores.device_keys, journal=stores.journal, now=self.system.clock.now
+            keys=stores.device_keys,
+            journal=stores.journal,
+            now=self.system.clock.now,
+            limits=AdapterLimits(max_body_bytes=settings.max_body_bytes),
         )
         self._roster = TargetRoster(
             self.system, outbox=stores.outbox, open_target=self._open_target

@@ -36,9 +36,10 @@ _STAMPS = {"created_at": 0, "updated_at": 0}
 class HubInProcess:
     """`async with HubInProcess(path, pool) as hub:`; several in a row may use one path."""
 
-    def __init__(self, path: Path, pool: DecoderPool) -> None:
+    def __init__(self, path: Path, pool: DecoderPool, settings: HubSettings | None = None) -> None:
         self.database = open_database(f"sqlite:///{path}")
         self.pool = pool
+        self.settings = settings or HubSettings()
         self.journal = EmbeddedJournal(self.database)
         self.ledger = Ledger(self.database)
         self.outbox = Outbox(self.database)
@@ -65,7 +66,7 @@ class HubInProcess:
             ),
             pool=self.pool,
             target_resources=TargetResources(http_session=self._session),
-            settings=HubSettings(),
+            settings=self.settings,
         )
         await self.hub.start()
         return self
