@@ -20,7 +20,13 @@ from actors.deferral import DeferralActor
 from actors.device import DeviceActor
 from actors.housekeeping import HousekeepingActor
 from actors.intake import Intake
-from actors.messages import ConfigurationChanged, DrainUplinks, ReplayFailed, UplinksJournaled
+from actors.messages import (
+    CancelOrphans,
+    ConfigurationChanged,
+    DrainUplinks,
+    ReplayFailed,
+    UplinksJournaled,
+)
 from actors.metrics import hub_metrics
 from actors.plan_book import PlanBook
 from actors.replay import ReplayActor
@@ -184,6 +190,7 @@ class Hub:
             HousekeepingActor,
             retention=stores.retention,
             keep=dict.fromkeys(RetentionKind, kept),
+            outbox=stores.outbox,
         )
         for target_id in await stores.target_settings.ids():
             self._roster.start(target_id)
@@ -277,9 +284,10 @@ class Hub:
         self._find(paths.ROUTER).tell(ConfigurationChanged(device_id))
         if what in _TARGETS_BELONG_TO:
             await self._roster.reconcile(
-                await self._stores.target_settings.ids(),
+                self._stores.target_settings.ids,
                 changed=TargetId(entity_id) if what == "data_target" else None,
             )
+            self._find(paths.HOUSEKEEPING).tell(CancelOrphans())
 
     # -- operation ---------------------------------------------------------------------------
 

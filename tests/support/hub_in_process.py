@@ -7,6 +7,7 @@ API: the way from the journal to the receiver.
 import asyncio
 import json
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -140,10 +141,20 @@ class HubInProcess:
 
     async def settled(self, timeout_s: float = 10.0) -> LedgerBalance:
         """Return the books once nothing is on its way any more."""
+        return await self.balance_when(_is_settled, timeout_s)
+
+    async def balance_when(
+        self, is_so: Callable[[LedgerBalance], bool], timeout_s: float = 10.0
+    ) -> LedgerBalance:
+        """Return the books of the one organization once they are like this."""
         async with asyncio.timeout(timeout_s):
             while True:
                 (balance,) = await self.ledger.balance()
-                jobs, deliveries = balance.jobs, balance.deliveries
-                if not (jobs.pending or jobs.deferred or deliveries.pending or deliveries.retrying):
+                if is_so(balance):
                     return balance
                 await asyncio.sleep(0.01)
+
+
+def _is_settled(balance: LedgerBalance) -> bool:
+    jobs, deliveries = balance.jobs, balance.deliveries
+    return not (jobs.pending or jobs.deferred or deliveries.pending or deliveries.retrying)
