@@ -20,7 +20,13 @@ from actors.deferral import DeferralActor
 from actors.device import DeviceActor
 from actors.housekeeping import HousekeepingActor
 from actors.intake import Intake
-from actors.messages import ConfigurationChanged, DrainUplinks, ReplayFailed, UplinksJournaled
+from actors.messages import (
+    CancelOrphans,
+    ConfigurationChanged,
+    DrainUplinks,
+    ReplayFailed,
+    UplinksJournaled,
+)
 from actors.metrics import hub_metrics
 from actors.plan_book import PlanBook
 from actors.replay import ReplayActor
@@ -36,6 +42,7 @@ from actors.runtime import (
 )
 from actors.targets import TargetRoster
 from actors.writer import WriterActor
+from protocols.adapters import AdapterLimits
 from protocols.decoders import DecodeRequest, DecoderPool, DecoderSource
 from protocols.errors import InvalidInput, NotFound
 from protocols.messages import DeviceId, TargetId
@@ -103,6 +110,8 @@ class HubSettings:
     passivate_after_s: float = 900.0
     raw_retention_days: int = 30
     """How long messages are kept, raw and decoded, and can be decoded again."""
+    max_body_bytes: int = AdapterLimits().max_body_bytes
+    """The longest message that is taken in."""
 
 
 class Hub:
@@ -123,7 +132,10 @@ class Hub:
         self._settings = settings
         self.system = system or ActorSystem(name="hub")
         self.intake = Intake(
-            keys=stores.device_keys, journal=stores.journal, now=self.system.clock.now
+            keys=stores.device_keys,
+            journal=stores.journal,
+            now=self.system.clock.now,
+            limits=AdapterLimits(max_body_bytes=settings.max_body_bytes),
         )
         self._roster = TargetRoster(
             self.system, outbox=stores.outbox, open_target=self._open_target
@@ -177,6 +189,7 @@ class Hub:
             HousekeepingActor,
             retention=stores.retention,
             keep=dict.fromkeys(RetentionKind, kept),
+            outbox=stores.outbox,
         )
         for target_id in await stores.target_settings.ids():
             self._roster.start(target_id)
@@ -270,9 +283,10 @@ class Hub:
         self._find(paths.ROUTER).tell(ConfigurationChanged(device_id))
         if what in _TARGETS_BELONG_TO:
             await self._roster.reconcile(
-                await self._stores.target_settings.ids(),
+                self._stores.target_settings.ids,
                 changed=TargetId(entity_id) if what == "data_target" else None,
             )
+            self._find(paths.HOUSEKEEPING).tell(CancelOrphans())
 
     # -- operation ---------------------------------------------------------------------------
 

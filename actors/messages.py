@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from protocols.decoders import DecodeOutcome, DecodeRequest
-from protocols.messages import DeviceId, TargetId, Uplink
+from protocols.messages import DeviceId, Uplink
 from storage.deferred import DeferredMessage
 from storage.device_state import DeviceStateRow
 from storage.journal import JournalEntry
@@ -202,10 +202,8 @@ class ConfigurationChanged:
 
 
 @dataclass(frozen=True, slots=True)
-class TargetChanged:
-    """A data target was created, changed or deleted."""
-
-    target_id: TargetId
+class CancelOrphans:
+    """Cancel the deliveries that wait for data targets that are gone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,7 +128,10 @@ async def _hub(settings: Settings, database: Database) -> AsyncIterator[Hub]:
             stores,
             pool=DecoderPool(DecoderSettings(workers=settings.decoder_workers)),
             target_resources=TargetResources(http_session=session),
-            settings=HubSettings(raw_retention_days=settings.storage.raw_retention_days),
+            settings=HubSettings(
+                raw_retention_days=settings.storage.raw_retention_days,
+                max_body_bytes=settings.http.max_body_bytes,
+            ),
         )
         await hub.start()
         try:

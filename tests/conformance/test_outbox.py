@@ -8,8 +8,10 @@ from sqlalchemy import select
 
 from protocols.messages import TargetId
 from storage import Database
+from storage.database import Transaction
 from storage.outbox import DeliveryState, OutboxItem
 from storage.results import JobState
+from storage.tables.entities import application, data_target, organization
 from storage.tables.pipeline import delivery_attempt
 from tests.support.pipeline import NOW, TARGET, Pipeline, job, outcome, result, uplink
 
@@ -173,3 +175,26 @@ async def test_counts_say_what_waits_and_since_when(pipeline: Pipeline) -> None:
     await pipeline.outbox.record([outcome(items[1])])
     counts = await pipeline.outbox.counts(TARGET)
     assert (counts.pending, counts.retrying, counts.oldest_created_at) == (1, 1, NOW)
+
+
+async def test_targets_that_deliveries_wait_for_are_gone_until_they_exist(
+    pipeline: Pipeline,
+) -> None:
+    there, gone = TargetId(8), TargetId(9)
+    entries = await pipeline.accept(uplink(1), uplink(2))
+    await pipeline.commit(*(result(entry, targets=(TARGET, there, gone)) for entry in entries))
+    await pipeline.database.write(lambda transaction: make_target(transaction, there))
+    await pipeline.outbox.cancel_for_target(TARGET, reason="deleted")
+
+    assert await pipeline.outbox.targets_gone() == [gone]
+
+
+def make_target(transaction: Transaction, target_id: TargetId) -> None:
+    stamps = {"created_at": 0, "updated_at": 0}
+    named = {"name": "there", **stamps}
+    organization_id = transaction.insert(organization, {"open_data_dk_registered": False, **named})
+    application_id = transaction.insert(application, {"organization_id": organization_id, **named})
+    settings = {"type": "HTTP_PUSH", "settings": "{}", "secrets": "{}"}
+    transaction.insert(
+        data_target, {"id": target_id, "application_id": application_id, **settings, **named}
+    )

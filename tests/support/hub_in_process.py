@@ -7,6 +7,7 @@ API: the way from the journal to the receiver.
 import asyncio
 import json
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -36,9 +37,10 @@ _STAMPS = {"created_at": 0, "updated_at": 0}
 class HubInProcess:
     """`async with HubInProcess(path, pool) as hub:`; several in a row may use one path."""
 
-    def __init__(self, path: Path, pool: DecoderPool) -> None:
+    def __init__(self, path: Path, pool: DecoderPool, settings: HubSettings | None = None) -> None:
         self.database = open_database(f"sqlite:///{path}")
         self.pool = pool
+        self.settings = settings or HubSettings()
         self.journal = EmbeddedJournal(self.database)
         self.ledger = Ledger(self.database)
         self.outbox = Outbox(self.database)
@@ -65,7 +67,7 @@ class HubInProcess:
             ),
             pool=self.pool,
             target_resources=TargetResources(http_session=self._session),
-            settings=HubSettings(),
+            settings=self.settings,
         )
         await self.hub.start()
         return self
@@ -139,10 +141,20 @@ class HubInProcess:
 
     async def settled(self, timeout_s: float = 10.0) -> LedgerBalance:
         """Return the books once nothing is on its way any more."""
+        return await self.balance_when(_is_settled, timeout_s)
+
+    async def balance_when(
+        self, is_so: Callable[[LedgerBalance], bool], timeout_s: float = 10.0
+    ) -> LedgerBalance:
+        """Return the books of the one organization once they are like this."""
         async with asyncio.timeout(timeout_s):
             while True:
                 (balance,) = await self.ledger.balance()
-                jobs, deliveries = balance.jobs, balance.deliveries
-                if not (jobs.pending or jobs.deferred or deliveries.pending or deliveries.retrying):
+                if is_so(balance):
                     return balance
                 await asyncio.sleep(0.01)
+
+
+def _is_settled(balance: LedgerBalance) -> bool:
+    jobs, deliveries = balance.jobs, balance.deliveries
+    return not (jobs.pending or jobs.deferred or deliveries.pending or deliveries.retrying)
