@@ -159,7 +159,6 @@ class Hub:
             "writer",
             WriterActor,
             results=stores.results,
-            journal=stores.journal,
             on_committed=self._announce,
             on_untold=self._roster.look_again,
         )

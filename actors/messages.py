@@ -16,6 +16,7 @@ from storage.device_state import DeviceStateRow
 from storage.journal import JournalEntry
 from storage.outbox import OutboxItem
 from storage.plans import DevicePlan
+from storage.results import MessageResult
 
 # -- journal to router ------------------------------------------------------------------------
 
@@ -40,6 +41,7 @@ class DispatchUplink:
     entry: JournalEntry
     plan: DevicePlan
     state: DeviceStateRow | None
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class ResumeUplinks:
     entries: list[JournalEntry]
     plan: DevicePlan
     state: DeviceStateRow
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ class ResumeDeferred:
 
     plan: DevicePlan
     state: DeviceStateRow | None
+    epoch: int
 
 
 # -- device to others -------------------------------------------------------------------------
@@ -101,6 +105,18 @@ class UplinkDecoded:
 
 
 @dataclass(frozen=True, slots=True)
+class WriteResult:
+    """Commit this result, unless it was made before the admission was last restated.
+
+    Then an earlier result of the same device may be lost, which this one must not overtake; the
+    device begins again with the new epoch. None stands outside of the order of its device.
+    """
+
+    result: MessageResult
+    epoch: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class FetchDeferred:
     """Ask for the oldest deferred messages of a device; answered with `DeferredFetched`."""
 
@@ -120,6 +136,19 @@ class UplinksAdmitted:
     """The writer's watermark may pass these positions once each of them is settled."""
 
     positions: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionRestated:
+    """These positions, and none before them, are admitted and not settled, up to `last_position`.
+
+    It comes first when the router or the writer begins. Until then a writer knows nothing of what
+    was admitted, and must not take a gap for settled.
+    """
+
+    positions: list[int]
+    last_position: int
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,11 @@ from collections.abc import Iterable
 class Watermark:
     """Owned by one writer; not thread-safe."""
 
-    def __init__(self, cursor: int) -> None:
-        """`cursor` is the position that the last commit stored: all up to it is settled."""
-        self._cursor = cursor
+    def __init__(self, cursor: int, open_positions: Iterable[int] = ()) -> None:
+        """All up to `cursor` is settled, except `open_positions`, which rise."""
+        self._waiting = deque(open_positions)
         self._last_admitted = cursor
-        self._waiting: deque[int] = deque()
+        self._cursor = self._waiting[0] - 1 if self._waiting else cursor
         self._settled: set[int] = set()
 
     @property

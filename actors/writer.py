@@ -16,16 +16,17 @@ import structlog
 
 from actors import events, paths
 from actors.messages import (
+    AdmissionRestated,
     AwaitCommit,
     SetAsideUplink,
     UplinksAdmitted,
     UplinksSettled,
+    WriteResult,
 )
 from actors.runtime import Actor
 from actors.watermark import Watermark
 from protocols.errors import StorageUnavailable
 from protocols.messages import DeviceId, MessageId
-from storage.journal import Journal
 from storage.results import JobResult, JobState, MessageResult, ResultStore
 
 _BATCH_LIMIT = 1_000
@@ -41,7 +42,6 @@ class WriterActor(Actor):
         self,
         *,
         results: ResultStore,
-        journal: Journal,
         on_committed: Callable[[Sequence[MessageResult]], None],
         on_untold: Callable[[], None],
     ) -> None:
@@ -49,10 +49,10 @@ class WriterActor(Actor):
         may hold what nobody was told of; both must only tell."""
         super().__init__()
         self._results = results
-        self._journal = journal
         self._on_committed = on_committed
         self._on_untold = on_untold
         self._watermark: Watermark | None = None
+        self._epoch: int | None = None
         self._batch: dict[int, MessageResult] = {}
         self._numbers = itertools.count()
         self._live: dict[MessageId, int] = {}
@@ -64,16 +64,20 @@ class WriterActor(Actor):
     async def on_start(self) -> None:
         # What an instance before this one has handed over may still be on its way to the disk.
         await self._results.flush()
-        self._watermark = Watermark(await self._journal.cursor())
         # An instance before this one may have committed results without having told anybody.
         self._on_untold()
 
     def on_receive(self, message: Any) -> None:
         match message:
-            case MessageResult():
-                self._take(message)
+            case WriteResult():
+                if message.epoch is None or message.epoch == self._epoch:
+                    self._take(message.result)
             case UplinksAdmitted():
-                self._known.admit(message.positions)
+                if self._watermark is not None:
+                    self._watermark.admit(message.positions)
+            case AdmissionRestated():
+                self._watermark = Watermark(message.last_position, message.positions)
+                self._epoch = message.epoch
             case SetAsideUplink():
                 self._take(set_aside(message, self.clock.now()))
             case AwaitCommit():
@@ -89,19 +93,16 @@ class WriterActor(Actor):
             await asyncio.wait((self._committing,))
         await self._commit_all()
 
-    @property
-    def _known(self) -> Watermark:
-        assert self._watermark is not None, "on_start runs before the first message"
-        return self._watermark
-
     def _take(self, result: MessageResult) -> None:
-        position = result.position
+        position, known = result.position, self._watermark
+        if known is None:
+            # Told to the instance before this one; the router lets every device begin again.
+            return
         if position is None:
             self._merge(result)
-        elif self._known.is_settled(position):
+        elif known.is_settled(position):
             self._tell_settled([position])
-        # What is not open was not admitted to this instance: the router will dispatch it again.
-        elif self._known.is_open(position) and position not in self._writing:
+        elif known.is_open(position) and position not in self._writing:
             self._writing.add(position)
             self._states[result.uplink.device_id] = result.device_state
             self._append_live(result)
@@ -142,8 +143,9 @@ class WriterActor(Actor):
 
     async def _commit(self, batch: list[MessageResult]) -> None:
         positions = [result.position for result in batch if result.position is not None]
-        written = await self._commit_patiently(batch, self._known.after(positions))
-        self._known.settle(positions)
+        assert self._watermark is not None, "there are no results before the admission is known"
+        written = await self._commit_patiently(batch, self._watermark.after(positions))
+        self._watermark.settle(positions)
         self._writing.difference_update(positions)
         if positions:
             self._tell_settled(positions)
