@@ -44,7 +44,7 @@ from actors.targets import TargetRoster
 from actors.writer import WriterActor
 from protocols.adapters import AdapterLimits
 from protocols.decoders import DecodeRequest, DecoderPool, DecoderSource
-from protocols.errors import InvalidInput, NotFound
+from protocols.errors import HubFull, InvalidInput, NotFound
 from protocols.messages import DeviceId, TargetId
 from protocols.targets import Target, TargetResources, discover
 from storage.database import Database
@@ -62,6 +62,11 @@ from storage.target_settings import TargetSettings
 # Restarts of one target must never take its siblings along; its own back-off bounds them.
 _NEVER_ESCALATE = 1_000_000
 _DRAIN_SHARE = 0.5
+# A database that cannot be written tries for ever. Unreleased, the next start only takes the first
+# messages more carefully.
+_RELEASE_PATIENCE_S = 1.0
+# Each holds its script and payload until a worker has run it.
+_TRIALS_LIMIT = 32
 # Deleting one of these takes the data targets below it along.
 _TARGETS_BELONG_TO = frozenset(("organization", "application", "data_target"))
 
@@ -141,6 +146,7 @@ class Hub:
             self.system, outbox=stores.outbox, open_target=self._open_target
         )
         self._ready = False
+        self._trials = 0
 
     # -- life --------------------------------------------------------------------------------
 
@@ -211,7 +217,11 @@ class Hub:
             except TimeoutError:
                 log.warning(events.HUB_DRAIN_TIMEOUT, timeout_s=timeout_s * _DRAIN_SHARE)
         report = await self.system.stop(timeout_s * (1 - _DRAIN_SHARE))
-        await self._stores.results.release_cursor()
+        try:
+            async with asyncio.timeout(_RELEASE_PATIENCE_S):
+                await self._stores.results.release_cursor()
+        except TimeoutError:
+            log.warning(events.HUB_RELEASE_TIMEOUT, timeout_s=_RELEASE_PATIENCE_S)
         log.info(events.HUB_STOP, report=str(report))
 
     def _spawn(self, name: str, actor_class: type[Actor], **arguments: Any) -> ActorRef[Any]:
@@ -251,15 +261,23 @@ class Hub:
         return await self.intake.accept_http(api_key, body, content_type, idempotency_key)
 
     async def test_decoder(self, code: str, payload: bytes, metadata: bytes) -> DecoderTrial:
-        """Run a script on a payload without keeping anything and without blaming anybody."""
-        outcome = await self._pool.test(
-            DecodeRequest(
-                source=DecoderSource(decoder_id=0, code=code),
-                payload=payload,
-                metadata=metadata,
-                received_at=self.system.clock.now(),
-            )
+        """Run a script on a payload without keeping anything and without blaming anybody.
+
+        Raises: HubFull when too many trials wait already.
+        """
+        if self._trials >= _TRIALS_LIMIT:
+            raise HubFull("Too many decoders are being tried at once.")
+        request = DecodeRequest(
+            source=DecoderSource(decoder_id=0, code=code),
+            payload=payload,
+            metadata=metadata,
+            received_at=self.system.clock.now(),
         )
+        self._trials += 1
+        try:
+            outcome = await self._pool.test(request)
+        finally:
+            self._trials -= 1
         return DecoderTrial(
             body=outcome.body,
             error=None if outcome.error is None else str(outcome.error),

@@ -1,6 +1,8 @@
 """What the hub as a whole answers for, beside the way of a message."""
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,8 @@ from sqlalchemy import delete
 
 from actors import paths
 from actors.hub import HubSettings
-from protocols.errors import PayloadTooLarge
+from protocols.decoders import DecodeOutcome, DecodeRequest
+from protocols.errors import HubFull, PayloadTooLarge
 from protocols.messages import TargetId
 from storage.tables import entities
 from storage.target_settings import TargetSettings
@@ -84,3 +87,42 @@ async def test_change_that_has_read_an_older_list_of_targets_does_not_stop_a_new
         await older
 
         assert hub.hub.actor(paths.target_path(await newer)) is not None
+
+
+async def test_hub_stops_in_its_time_although_the_database_cannot_be_written(
+    tmp_path: Path,
+) -> None:
+    hub = HubInProcess(tmp_path / "hub.db", StubPool())
+    await hub.__aenter__()
+    with closing(sqlite3.connect(tmp_path / "hub.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        async with asyncio.timeout(5):
+            await hub.hub.stop(timeout_s=0.5)
+    await hub.close()
+
+
+class SlowTrials(StubPool):
+    """Answers no trial before it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_answer = asyncio.Event()
+
+    async def test(self, request: DecodeRequest) -> DecodeOutcome:
+        await self.may_answer.wait()
+        return DecodeOutcome(
+            decoder_id=0, version=request.source.version, body=request.payload, error=None
+        )
+
+
+async def test_trials_of_decoders_are_refused_while_too_many_wait(tmp_path: Path) -> None:
+    pool = SlowTrials()
+    async with HubInProcess(tmp_path / "hub.db", pool) as hub:
+        trials = [asyncio.create_task(hub.hub.test_decoder("", b"{}", b"{}")) for _ in range(200)]
+        done, waiting = await asyncio.wait(trials, return_when=asyncio.FIRST_EXCEPTION)
+        pool.may_answer.set()
+        answered = await asyncio.gather(*waiting)
+
+        assert all(isinstance(trial.exception(), HubFull) for trial in done)
+        assert {trial.body for trial in answered} == {b"{}"}
+        assert (await hub.hub.test_decoder("", b"[]", b"{}")).body == b"[]"

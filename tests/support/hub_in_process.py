@@ -74,6 +74,10 @@ class HubInProcess:
 
     async def __aexit__(self, *_: object) -> None:
         await self.hub.stop(timeout_s=2.0)
+        await self.close()
+
+    async def close(self) -> None:
+        """Close what is left once the hub has stopped."""
         await self._session.close()
         await self.database.close()
 
