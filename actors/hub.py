@@ -7,7 +7,7 @@ after the router has let what it admitted come to its end.
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -36,6 +36,7 @@ from actors.runtime import (
 )
 from actors.targets import TargetRoster
 from actors.writer import WriterActor
+from protocols.adapters import AdapterLimits
 from protocols.decoders import DecodeRequest, DecoderPool, DecoderSource
 from protocols.errors import InvalidInput, NotFound
 from protocols.messages import DeviceId, TargetId
@@ -103,6 +104,7 @@ class HubSettings:
     passivate_after_s: float = 900.0
     raw_retention_days: int = 30
     """How long messages are kept, raw and decoded, and can be decoded again."""
+    adapter_limits: AdapterLimits = field(default_factory=AdapterLimits)
 
 
 class Hub:
@@ -123,7 +125,10 @@ class Hub:
         self._settings = settings
         self.system = system or ActorSystem(name="hub")
         self.intake = Intake(
-            keys=stores.device_keys, journal=stores.journal, now=self.system.clock.now
+            keys=stores.device_keys,
+            journal=stores.journal,
+            now=self.system.clock.now,
+            limits=settings.adapter_limits,
         )
         self._roster = TargetRoster(
             self.system, outbox=stores.outbox, open_target=self._open_target
@@ -176,7 +181,11 @@ class Hub:
             "housekeeping",
             HousekeepingActor,
             retention=stores.retention,
-            keep=dict.fromkeys(RetentionKind, kept),
+            keep={
+                RetentionKind.DELIVERIES: kept,
+                RetentionKind.MESSAGES: kept,
+                RetentionKind.SOURCE_KEYS: stores.journal.source_key_window,
+            },
         )
         for target_id in await stores.target_settings.ids():
             self._roster.start(target_id)
@@ -199,7 +208,8 @@ class Hub:
                 log.warning(events.HUB_DRAIN_TIMEOUT, timeout_s=timeout_s * _DRAIN_SHARE)
         report = await self.system.stop(timeout_s * (1 - _DRAIN_SHARE))
         await self._stores.results.release_cursor()
-        log.info(events.HUB_STOP, report=str(report))
+        # How the actors ended, `actor.system.stop` has said.
+        log.info(events.HUB_STOP, is_clean=report.is_clean)
 
     def _spawn(self, name: str, actor_class: type[Actor], **arguments: Any) -> ActorRef[Any]:
         return self.system.spawn(paths.HUB, ChildSpec(name, actor_class, (), arguments))

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from datetime import datetime
 
-from protocols.adapters import generic_http
+from protocols.adapters import AdapterLimits, generic_http
 from protocols.errors import NotFound
 from protocols.identifiers import new_message_id
 from protocols.messages import Uplink
@@ -22,10 +22,18 @@ _CAPACITY = 100_000
 class Intake:
     """Takes messages from HTTP devices into the journal; owned by the loop."""
 
-    def __init__(self, *, keys: DeviceKeys, journal: Journal, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        *,
+        keys: DeviceKeys,
+        journal: Journal,
+        now: Callable[[], datetime],
+        limits: AdapterLimits,
+    ) -> None:
         self._keys = keys
         self._journal = journal
         self._now = now
+        self._limits = limits
         self._known: OrderedDict[str, DeviceIdentity] = OrderedDict()
         self._version = 0
 
@@ -51,7 +59,7 @@ class Intake:
             HubFull: try again later; nothing was kept.
         """
         device = self._known.get(api_key) or await self._look_up(api_key)
-        payload = generic_http.parse(body, content_type)
+        payload = generic_http.parse(body, content_type, self._limits)
         name = generic_http.parse_idempotency_key(idempotency_key)
         return await self._journal.append(
             Uplink(
