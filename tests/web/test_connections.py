@@ -154,9 +154,9 @@ async def test_list_shows_connections_of_more_devices_than_fit_into_one_statemen
             BulkInsert(iot_device, columns),
             [(i, world.application, "GENERIC_HTTP", "device", *stamps) for i in ids],
         )
-        of_connection = ("id", "data_target_id", "created_at", "updated_at")
+        ends = ("id", "data_target_id", "created_at", "updated_at")
         transaction.insert_many(
-            BulkInsert(connection, of_connection), [(i, world.target, *stamps) for i in (1, 2)]
+            BulkInsert(connection, ends), [(i, world.target, *stamps) for i in (1, 2)]
         )
         transaction.insert_many(
             BulkInsert(connection_device, ("connection_id", "device_id")),
