@@ -13,7 +13,13 @@ from typing import Any
 import structlog
 
 from actors import events, paths
-from actors.messages import DeferredFetched, DriveDeferred, FetchDeferred, Tick
+from actors.messages import (
+    DeferredFetched,
+    DriveDeferred,
+    FetchDeferred,
+    Tick,
+    WriteResult,
+)
 from actors.runtime import Actor, ActorRef, Directory
 from protocols.messages import DecoderId, DeviceId
 from storage.deferred import DeferredMessage, DeferredStore
@@ -94,7 +100,8 @@ class DeferralActor(Actor):
                 reason="deferral_full",
             )
             for message in oldest:
-                self._writer.tell(_given_up(message, count.decoder_id, self.clock.now()))
+                given_up = _given_up(message, count.decoder_id, self.clock.now())
+                self._writer.tell(WriteResult(given_up, None))
 
 
 def _given_up(message: DeferredMessage, decoder_id: DecoderId, now: datetime) -> MessageResult:

@@ -22,7 +22,9 @@ from actors.messages import (
     FetchDeferred,
     ResumeDeferred,
     ResumeUplinks,
+    Tick,
     UplinkDecoded,
+    WriteResult,
 )
 from actors.runtime import Actor, ActorRef
 from protocols.decoders import DecodeOutcome
@@ -57,7 +59,9 @@ class DeviceActor(Actor):
         self._queue: DeviceQueue | None = None
         self._state = DeviceState()
         self._plan: DevicePlan | None = None
+        self._epoch = 0
         self._handling: int | None = None
+        self._fetching = False
         self._empty_fetches = 0
 
     def on_receive(self, message: Any) -> None:
@@ -75,7 +79,8 @@ class DeviceActor(Actor):
                 self._resume_deferred(message)
             case DeferredFetched():
                 self._refill(message)
-            case FetchDeferred():
+            case Tick():
+                self._fetching = False
                 self._fetch_stored()
             case DecodeAgain():
                 self._decode_again()
@@ -90,7 +95,10 @@ class DeviceActor(Actor):
     def can_passivate(self) -> bool:
         return self._queue is None or self._queue.is_idle
 
-    def _activate(self, row: DeviceStateRow) -> DeviceQueue:
+    def _activate(self, row: DeviceStateRow, epoch: int) -> DeviceQueue:
+        self._epoch = epoch
+        self._fetching = False
+        self._empty_fetches = 0
         self._state = DeviceState.load(row.state)
         self._queue = DeviceQueue(stored=row.deferred)
         return self._queue
@@ -98,7 +106,7 @@ class DeviceActor(Actor):
     def _dispatch(self, message: DispatchUplink) -> None:
         queue = self._queue
         if message.state is not None:
-            queue = self._activate(message.state)
+            queue = self._activate(message.state, message.epoch)
         if queue is None:
             # A new instance after a crash: the router's ResumeUplinks holds this message too.
             return
@@ -138,26 +146,32 @@ class DeviceActor(Actor):
             self._write(self._queue.defer(position, now=now, state=self._state.dump()))
 
     def _resume(self, message: ResumeUplinks) -> None:
-        self._activate(message.state)
+        self._activate(message.state, message.epoch)
+        self._plan = message.plan
         for entry in message.entries:
-            self._dispatch(DispatchUplink(entry, message.plan, None))
+            self._dispatch(DispatchUplink(entry, message.plan, None, message.epoch))
+        self._fetch_stored()
 
     def _resume_deferred(self, message: ResumeDeferred) -> None:
         if message.state is not None:
-            self._activate(message.state)
+            self._activate(message.state, message.epoch)
         self._plan = message.plan
         if self._queue is not None and self._queue.is_idle:
             self._queue.drive()
+            # An answer may have been lost with the actor that owed it.
+            self._fetching = False
             self._empty_fetches = 0
             self._fetch_stored()
 
     def _fetch_stored(self) -> None:
-        if self._queue is None or not self._queue.wants_stored:
+        if self._queue is None or self._fetching or not self._queue.wants_stored:
             return
         if (deferral := self.system.find(paths.DEFERRAL)) is not None:
+            self._fetching = True
             deferral.tell(FetchDeferred(self._device_id))
 
     def _refill(self, message: DeferredFetched) -> None:
+        self._fetching = False
         queue = self._queue
         if queue is None or self._plan is None or not queue.wants_stored:
             return
@@ -165,7 +179,8 @@ class DeviceActor(Actor):
         if not messages:
             self._empty_fetches += 1
             if self._empty_fetches < _EMPTY_FETCHES:
-                self.schedule(_FETCH_AGAIN_S, FetchDeferred(self._device_id))
+                self._fetching = True
+                self.schedule(_FETCH_AGAIN_S, Tick())
                 return
             # What is still there after so long has lost its result on the way to the writer.
             messages = message.messages
@@ -181,7 +196,7 @@ class DeviceActor(Actor):
 
     def _write(self, results: list[MessageResult]) -> None:
         for result in results:
-            self._writer.tell(result)
+            self._writer.tell(WriteResult(result, self._epoch))
 
     def _decode_again(self) -> None:
         for slot in self._queue.waiting_slots() if self._queue is not None else ():

@@ -7,7 +7,7 @@ after the router has let what it admitted come to its end.
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -20,7 +20,13 @@ from actors.deferral import DeferralActor
 from actors.device import DeviceActor
 from actors.housekeeping import HousekeepingActor
 from actors.intake import Intake
-from actors.messages import ConfigurationChanged, DrainUplinks, ReplayFailed, UplinksJournaled
+from actors.messages import (
+    CancelOrphans,
+    ConfigurationChanged,
+    DrainUplinks,
+    ReplayFailed,
+    UplinksJournaled,
+)
 from actors.metrics import hub_metrics
 from actors.plan_book import PlanBook
 from actors.replay import ReplayActor
@@ -38,7 +44,7 @@ from actors.targets import TargetRoster
 from actors.writer import WriterActor
 from protocols.adapters import AdapterLimits
 from protocols.decoders import DecodeRequest, DecoderPool, DecoderSource
-from protocols.errors import InvalidInput, NotFound
+from protocols.errors import HubFull, InvalidInput, NotFound
 from protocols.messages import DeviceId, TargetId
 from protocols.targets import Target, TargetResources, discover
 from storage.database import Database
@@ -56,6 +62,11 @@ from storage.target_settings import TargetSettings
 # Restarts of one target must never take its siblings along; its own back-off bounds them.
 _NEVER_ESCALATE = 1_000_000
 _DRAIN_SHARE = 0.5
+# A database that cannot be written tries for ever. Unreleased, the next start only takes the first
+# messages more carefully.
+_RELEASE_PATIENCE_S = 1.0
+# Each holds its script and payload until a worker has run it.
+_TRIALS_LIMIT = 32
 # Deleting one of these takes the data targets below it along.
 _TARGETS_BELONG_TO = frozenset(("organization", "application", "data_target"))
 
@@ -104,7 +115,8 @@ class HubSettings:
     passivate_after_s: float = 900.0
     raw_retention_days: int = 30
     """How long messages are kept, raw and decoded, and can be decoded again."""
-    adapter_limits: AdapterLimits = field(default_factory=AdapterLimits)
+    max_body_bytes: int = AdapterLimits().max_body_bytes
+    """The longest message that is taken in."""
 
 
 class Hub:
@@ -128,12 +140,13 @@ class Hub:
             keys=stores.device_keys,
             journal=stores.journal,
             now=self.system.clock.now,
-            limits=settings.adapter_limits,
+            limits=AdapterLimits(max_body_bytes=settings.max_body_bytes),
         )
         self._roster = TargetRoster(
             self.system, outbox=stores.outbox, open_target=self._open_target
         )
         self._ready = False
+        self._trials = 0
 
     # -- life --------------------------------------------------------------------------------
 
@@ -186,6 +199,7 @@ class Hub:
                 RetentionKind.MESSAGES: kept,
                 RetentionKind.SOURCE_KEYS: stores.journal.source_key_window,
             },
+            outbox=stores.outbox,
         )
         for target_id in await stores.target_settings.ids():
             self._roster.start(target_id)
@@ -207,7 +221,11 @@ class Hub:
             except TimeoutError:
                 log.warning(events.HUB_DRAIN_TIMEOUT, timeout_s=timeout_s * _DRAIN_SHARE)
         report = await self.system.stop(timeout_s * (1 - _DRAIN_SHARE))
-        await self._stores.results.release_cursor()
+        try:
+            async with asyncio.timeout(_RELEASE_PATIENCE_S):
+                await self._stores.results.release_cursor()
+        except TimeoutError:
+            log.warning(events.HUB_RELEASE_TIMEOUT, timeout_s=_RELEASE_PATIENCE_S)
         # How the actors ended, `actor.system.stop` has said.
         log.info(events.HUB_STOP, is_clean=report.is_clean)
 
@@ -248,15 +266,23 @@ class Hub:
         return await self.intake.accept_http(api_key, body, content_type, idempotency_key)
 
     async def test_decoder(self, code: str, payload: bytes, metadata: bytes) -> DecoderTrial:
-        """Run a script on a payload without keeping anything and without blaming anybody."""
-        outcome = await self._pool.test(
-            DecodeRequest(
-                source=DecoderSource(decoder_id=0, code=code),
-                payload=payload,
-                metadata=metadata,
-                received_at=self.system.clock.now(),
-            )
+        """Run a script on a payload without keeping anything and without blaming anybody.
+
+        Raises: HubFull when too many trials wait already.
+        """
+        if self._trials >= _TRIALS_LIMIT:
+            raise HubFull("Too many decoders are being tried at once.")
+        request = DecodeRequest(
+            source=DecoderSource(decoder_id=0, code=code),
+            payload=payload,
+            metadata=metadata,
+            received_at=self.system.clock.now(),
         )
+        self._trials += 1
+        try:
+            outcome = await self._pool.test(request)
+        finally:
+            self._trials -= 1
         return DecoderTrial(
             body=outcome.body,
             error=None if outcome.error is None else str(outcome.error),
@@ -280,9 +306,10 @@ class Hub:
         self._find(paths.ROUTER).tell(ConfigurationChanged(device_id))
         if what in _TARGETS_BELONG_TO:
             await self._roster.reconcile(
-                await self._stores.target_settings.ids(),
+                self._stores.target_settings.ids,
                 changed=TargetId(entity_id) if what == "data_target" else None,
             )
+            self._find(paths.HOUSEKEEPING).tell(CancelOrphans())
 
     # -- operation ---------------------------------------------------------------------------
 

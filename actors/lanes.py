@@ -7,7 +7,7 @@ enters the live order.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 
 from protocols.messages import DeliveryId, DeviceId
@@ -83,10 +83,15 @@ class Lanes:
         """Learn which lanes were in back-off before this cache was made."""
         self._blocked.update(dues)
 
-    def unblock(self, now: datetime) -> None:
-        """Let the lanes that are due take items again, just before the outbox is read for them."""
+    def unblock(self, now: datetime, *, but: Collection[DeviceId] = ()) -> None:
+        """Let the lanes that are due take items again, just before the outbox is read for them.
+
+        `but` are those whose head the outbox does not know to be in back-off yet.
+        """
         for device_id in [
-            device_id for device_id, due_at in self._blocked.items() if due_at <= now
+            device_id
+            for device_id, due_at in self._blocked.items()
+            if due_at <= now and device_id not in but
         ]:
             del self._blocked[device_id]
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from protocols.decoders import DecodeOutcome, DecodeRequest
-from protocols.messages import DeviceId, TargetId, Uplink
+from protocols.messages import DeviceId, Uplink
 from storage.deferred import DeferredMessage
 from storage.device_state import DeviceStateRow
 from storage.journal import JournalEntry
 from storage.outbox import OutboxItem
 from storage.plans import DevicePlan
+from storage.results import MessageResult
 
 # -- journal to router ------------------------------------------------------------------------
 
@@ -40,6 +41,7 @@ class DispatchUplink:
     entry: JournalEntry
     plan: DevicePlan
     state: DeviceStateRow | None
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class ResumeUplinks:
     entries: list[JournalEntry]
     plan: DevicePlan
     state: DeviceStateRow
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ class ResumeDeferred:
 
     plan: DevicePlan
     state: DeviceStateRow | None
+    epoch: int
 
 
 # -- device to others -------------------------------------------------------------------------
@@ -98,6 +102,18 @@ class UplinkDecoded:
     token: int
     job: int
     outcome: DecodeOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class WriteResult:
+    """Commit this result, unless it was made before the admission was last restated.
+
+    Then an earlier result of the same device may be lost, which this one must not overtake; the
+    device begins again with the new epoch. None stands outside of the order of its device.
+    """
+
+    result: MessageResult
+    epoch: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +148,7 @@ class AdmissionRestated:
 
     positions: list[int]
     last_position: int
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,10 +202,8 @@ class ConfigurationChanged:
 
 
 @dataclass(frozen=True, slots=True)
-class TargetChanged:
-    """A data target was created, changed or deleted."""
-
-    target_id: TargetId
+class CancelOrphans:
+    """Cancel the deliveries that wait for data targets that are gone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import structlog
 
 from actors import events
 from actors.device_queue import Slot, planned
-from actors.messages import DecodeUplink, ReplayFailed
+from actors.messages import DecodeUplink, ReplayFailed, WriteResult
 from actors.runtime import Actor, ActorRef
 from protocols.decoders import DecodeOutcome, DecodeRequest
 from storage.deferred import DeferredStore, FailedJob
@@ -76,7 +76,7 @@ class ReplayActor(Actor):
             *(self._decode(job, plans[job.uplink.device_id]) for job in jobs)
         ):
             if result is not None:
-                self._writer.tell(result)
+                self._writer.tell(WriteResult(result, None))
 
     async def _decode(self, job: FailedJob, plan: DevicePlan) -> MessageResult | None:
         """Return the new result; None if the job stays as it is, because nobody may decode it now."""

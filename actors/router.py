@@ -9,7 +9,7 @@ Messages of a device whose plan is being read wait in `_waiting`; every other de
 
 import asyncio
 import itertools
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import partial
 from typing import Any
 
@@ -50,6 +50,9 @@ _SET_ASIDE_AFTER_CRASHES = 2
 _SWEEP_S = 0.025
 _LOAD_CHUNK = 500
 
+# An epoch is what lies between two restatements; a router that is made anew goes on counting.
+_epochs = itertools.count(1)
+
 log = structlog.get_logger(__name__)
 
 
@@ -87,6 +90,7 @@ class RouterActor(Actor):
         self._set_aside: set[int] = set()
         self._sweeping = False
         self._numbers = itertools.count()
+        self._epoch = 0
         self._barriers: dict[int, asyncio.Future[None]] = {}
         self._drain: DrainUplinks | None = None
 
@@ -97,6 +101,7 @@ class RouterActor(Actor):
                 self.watch(ref)
         self._window.last_position = await self._journal.cursor()
         self._restate_admission()
+        self._begin_again(self._devices.active_keys())
         self._start_reading(resuming=True)
 
     def on_receive(self, message: Any) -> None:
@@ -142,9 +147,7 @@ class RouterActor(Actor):
             self._sweeping = True
             self.schedule(_SWEEP_S, Tick())
         if resuming:
-            device_ids = {entry.uplink.device_id for entry in admitted}
-            self._resuming |= device_ids
-            self._wait_for(device_ids)
+            self._begin_again({entry.uplink.device_id for entry in admitted})
         else:
             self._route(admitted)
 
@@ -185,7 +188,7 @@ class RouterActor(Actor):
                 continue
             plan = self._plans.get(device_id)
             if plan is not None and self._devices.is_active(device_id):
-                self._devices.tell(device_id, DispatchUplink(entry, plan, None))
+                self._devices.tell(device_id, DispatchUplink(entry, plan, None, self._epoch))
             else:
                 self._waiting[device_id] = [entry]
                 missing.append(device_id)
@@ -213,15 +216,15 @@ class RouterActor(Actor):
             if resumed:
                 self._resuming.discard(device_id)
                 entries = self._outstanding_of(device_id)
-                self._devices.tell(device_id, ResumeUplinks(entries, plan, state))
+                self._devices.tell(device_id, ResumeUplinks(entries, plan, state, self._epoch))
             else:
                 for entry in entries:
                     row = None if self._devices.is_active(device_id) else state
-                    self._devices.tell(device_id, DispatchUplink(entry, plan, row))
+                    self._devices.tell(device_id, DispatchUplink(entry, plan, row, self._epoch))
             if device_id in self._driving:
                 self._driving.discard(device_id)
                 row = None if self._devices.is_active(device_id) else state
-                self._devices.tell(device_id, ResumeDeferred(plan, row))
+                self._devices.tell(device_id, ResumeDeferred(plan, row, self._epoch))
 
     async def _all_committed(self) -> None:
         number = next(self._numbers)
@@ -276,8 +279,7 @@ class RouterActor(Actor):
                 )
                 self._set_aside.add(position)
                 self._writer.tell(SetAsideUplink(position, entry.uplink, message.error))
-        self._resuming.add(message.device_id)
-        self._wait_for([message.device_id])
+        self._begin_again([message.device_id])
 
     def _dispatch_again(self, path: str) -> None:
         """An actor that held messages was replaced: have the devices tell or ask it once more."""
@@ -289,14 +291,17 @@ class RouterActor(Actor):
         for number in tuple(self._barriers):
             self._barriers.pop(number).set_result(None)
         # Results without a position are lost, too, so that devices without any here begin anew.
-        device_ids = {entry.uplink.device_id for entry in self._window.entries()}
-        device_ids.update(self._devices.active_keys())
-        self._resuming |= device_ids
+        admitted = {entry.uplink.device_id for entry in self._window.entries()}
+        self._begin_again(admitted.union(self._devices.active_keys()))
+
+    def _begin_again(self, device_ids: Collection[DeviceId]) -> None:
+        self._resuming.update(device_ids)
         self._wait_for(device_ids)
 
     def _restate_admission(self) -> None:
         positions = [entry.position for entry in self._window.entries()]
-        self._writer.tell(AdmissionRestated(positions, self._window.last_position))
+        self._epoch = next(_epochs)
+        self._writer.tell(AdmissionRestated(positions, self._window.last_position, self._epoch))
 
     async def _decode_again(self) -> None:
         """Tell every active device, a few at a time, so that everything else goes on."""

@@ -4,7 +4,9 @@ Theory of operation. The outbox on disk is the truth; `Lanes` is a cache of it. 
 straight from the writer while the cache keeps up. When it is full the actor is *behind*: it ignores
 what the writer tells and reads the outbox again as soon as there is room. While a read is under way
 what the writer tells is collected beside it (`_fresh`) and added after what was read, so that
-neither a delivery nor the order of a device's deliveries is lost between the two.
+neither a delivery nor the order of a device's deliveries is lost between the two. A lane that is due
+stays closed until its failed head is on disk as such: before that the outbox would hand out what
+stands behind it, and not the head.
 
 A failed attempt is written with the time of the next one; a restart therefore neither repeats the
 waiting nor skips it. Outcomes are written in batches: whatever has come to an end while the last
@@ -31,7 +33,7 @@ from protocols.errors import (
     InvalidInput,
     NotFound,
 )
-from protocols.messages import DeliveryId, TargetId
+from protocols.messages import DeliveryId, DeviceId, TargetId
 from protocols.targets import Delivered, Push, Target
 from protocols.targets.schedule import next_delay_s
 from storage.outbox import DeliveryOutcome, DeliveryState, Outbox, OutboxItem
@@ -67,10 +69,11 @@ class TargetActor(Actor):
         self._target: Target | None = None
         self._behind = True
         self._reading = False
+        self._must_read_again = False
         self._fresh: list[OutboxItem] = []
         self._senders: set[asyncio.Task[None]] = set()
         self._outcomes: list[DeliveryOutcome] = []
-        self._unrecorded: set[DeliveryId] = set()
+        self._unrecorded: dict[DeliveryId, DeviceId] = {}
         self._recording = False
         self._due_timer: Timer | None = None
         self._due_s = 0.0
@@ -97,7 +100,7 @@ class TargetActor(Actor):
                 self._add(message.items)
             case Tick():
                 self._due_timer = None
-                self._behind = True
+                self._behind = self._must_read_again = True
             case _:
                 raise TypeError(f"TargetActor does not know {type(message).__name__}")
         self._pump()
@@ -143,8 +146,9 @@ class TargetActor(Actor):
         """Fill the cache from the outbox; a target whose cache covers the outbox is not behind."""
         now = self.clock.now()
         limit = self._lanes.room
-        self._lanes.unblock(now)
-        excluding = self._lanes.known | self._unrecorded
+        self._must_read_again = False
+        self._lanes.unblock(now, but=set(self._unrecorded.values()))
+        excluding = self._lanes.known | self._unrecorded.keys()
         try:
             items = await self._outbox.waiting(
                 self._target_id, now=now, limit=limit, excluding=excluding
@@ -153,7 +157,7 @@ class TargetActor(Actor):
         finally:
             fresh, self._fresh = self._fresh, []
             self._reading = False
-        self._behind = len(items) >= limit or len(fresh) > self._capacity
+        self._behind = self._must_read_again or len(items) >= limit or len(fresh) > self._capacity
         self._lanes.add(items)
         if not self._behind and not self._lanes.add(fresh):
             self._behind = True
@@ -193,9 +197,8 @@ class TargetActor(Actor):
             self._lanes.done(item)
         else:
             self._lanes.block(item, outcome.next_at)
-            self._wake_in((outcome.next_at - outcome.at).total_seconds())
         self._outcomes.append(outcome)
-        self._unrecorded.add(item.delivery_id)
+        self._unrecorded[item.delivery_id] = item.device_id
         if not self._recording:
             self._recording = True
             self.create_task(self._record())
@@ -247,9 +250,16 @@ class TargetActor(Actor):
                 except BaseException:
                     self._outcomes = batch + self._outcomes
                     raise
-                self._unrecorded.difference_update(outcome.delivery_id for outcome in batch)
+                self._recorded(batch)
         finally:
             self._recording = False
+
+    def _recorded(self, batch: list[DeliveryOutcome]) -> None:
+        for outcome in batch:
+            del self._unrecorded[outcome.delivery_id]
+        dues = [outcome.next_at for outcome in batch if outcome.next_at is not None]
+        if dues:
+            self._wake_in((min(dues) - self.clock.now()).total_seconds())
 
 
 def _push(item: OutboxItem) -> Push:

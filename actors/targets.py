@@ -1,5 +1,6 @@
 """The actors of the data targets: one child each below `/hub/targets`."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection
 
 from actors import paths
@@ -24,6 +25,8 @@ class TargetRoster:
         self._system = system
         self._outbox = outbox
         self._open_target = open_target
+        # Two changes at once: the one that has read the older list must not act on it last.
+        self._reconciling = asyncio.Lock()
 
     def start(self, target_id: TargetId) -> None:
         """Start the actor of a target; it goes on with what the outbox holds for it."""
@@ -38,23 +41,30 @@ class TargetRoster:
         )
 
     async def reconcile(
-        self, target_ids: Collection[TargetId], *, changed: TargetId | None
+        self,
+        read_ids: Callable[[], Awaitable[Collection[TargetId]]],
+        *,
+        changed: TargetId | None,
     ) -> None:
-        """Make the actors those of `target_ids`, and replace the one of the target that `changed`.
+        """Make the actors those of the targets there are, and replace that of the one `changed`.
 
-        The deliveries that wait for a target that is gone are cancelled and counted as such.
+        `read_ids` says which there are; one change after the other asks it. What waits for a
+        target that is gone is left to housekeeping.
         """
+        async with self._reconciling:
+            await self._reconcile(set(await read_ids()), changed)
+
+    async def _reconcile(self, target_ids: set[TargetId], changed: TargetId | None) -> None:
         running = {
             TargetId(int(ref.path.rpartition("/")[2]))
             for ref in self._system.children(paths.TARGETS)
         }
-        for target_id in running - set(target_ids):
+        for target_id in running - target_ids:
             await self._system.stop_child(paths.target_path(target_id))
-            await self._outbox.cancel_for_target(target_id, reason="The data target was deleted.")
         if changed in running and changed in target_ids:
             await self._system.stop_child(paths.target_path(changed))
             self.start(changed)
-        for target_id in set(target_ids) - running:
+        for target_id in target_ids - running:
             self.start(target_id)
 
     def deliver(self, items: list[OutboxItem]) -> None:

@@ -21,6 +21,7 @@ from actors.messages import (
     SetAsideUplink,
     UplinksAdmitted,
     UplinksSettled,
+    WriteResult,
 )
 from actors.runtime import Actor
 from actors.watermark import Watermark
@@ -51,6 +52,7 @@ class WriterActor(Actor):
         self._on_committed = on_committed
         self._on_untold = on_untold
         self._watermark: Watermark | None = None
+        self._epoch: int | None = None
         self._batch: dict[int, MessageResult] = {}
         self._numbers = itertools.count()
         self._live: dict[MessageId, int] = {}
@@ -67,13 +69,15 @@ class WriterActor(Actor):
 
     def on_receive(self, message: Any) -> None:
         match message:
-            case MessageResult():
-                self._take(message)
+            case WriteResult():
+                if message.epoch is None or message.epoch == self._epoch:
+                    self._take(message.result)
             case UplinksAdmitted():
                 if self._watermark is not None:
                     self._watermark.admit(message.positions)
             case AdmissionRestated():
                 self._watermark = Watermark(message.last_position, message.positions)
+                self._epoch = message.epoch
             case SetAsideUplink():
                 self._take(set_aside(message, self.clock.now()))
             case AwaitCommit():

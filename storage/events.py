@@ -1,6 +1,7 @@
 """The names of the events that this package logs."""
 
 DATABASE_WRITE_FAIL = "database.write.fail"
+DATABASE_GROUP_FAIL = "database.group.fail"
 DATABASE_WRITE_RECOVER = "database.write.recover"
 DATABASE_SCHEMA_MIGRATE = "database.schema.migrate"
 

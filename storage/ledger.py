@@ -205,15 +205,16 @@ def _audit(reader: Reader) -> list[str]:
         of_organization = jobs[organization_id]
         of_organization["set_aside"] = of_organization.get("set_aside", 0) + rows
     deliveries = _by_state(reader, _DELIVERIES_BY_STATE)
+    books = {row.organization_id: row._asdict() for row in reader.fetch_all(_COUNTERS)}
     differences = []
-    for row in reader.fetch_all(_COUNTERS):
+    for organization_id in sorted(books.keys() | jobs.keys() | deliveries.keys()):
         for states, counted in ((_JOB_ENDS, jobs), (_DELIVERY_ENDS, deliveries)):
             for state in states:
-                rows = counted[row.organization_id].get(state, 0)
-                kept = getattr(row, state)
+                rows = counted[organization_id].get(state, 0)
+                kept = books.get(organization_id, {}).get(state, 0)
                 if rows != kept:
                     differences.append(
-                        f"Organization {row.organization_id}: {kept} {state} in the books, "
+                        f"Organization {organization_id}: {kept} {state} in the books, "
                         f"{rows} in the rows."
                     )
     return differences

@@ -14,7 +14,7 @@ import structlog
 
 from protocols.messages import DecoderId, DeliveryId, DeviceId, MessageId, OrganizationId, TargetId
 from storage import events
-from storage.database import Database, Row
+from storage.database import Database, Reader, Row
 from storage.deliveries import DeliveryOutcome, DeliveryState, OutboxItem
 from storage.instants import instant, instant_or_none, microseconds
 from storage.message_result import MessageResult
@@ -22,6 +22,7 @@ from storage.outbox_queries import (
     SELECT_BLOCKED,
     SELECT_COUNTS,
     SELECT_NEXT_DUE,
+    SELECT_NEXT_TARGET,
     SELECT_WAITING,
 )
 from storage.outbox_recording import OutcomeTooLate, Recording, cancel_slice
@@ -131,10 +132,14 @@ class Outbox:
             ignored = await self._database.write(recording.write_checked)
             _log.info(events.OUTBOX_OUTCOME_IGNORE, count=ignored)
 
+    async def targets_gone(self) -> list[TargetId]:
+        """Return the targets that deliveries wait for and that do not exist any more."""
+        return await self._database.read(_targets_gone)
+
     async def cancel_for_target(self, target_id: TargetId, reason: str) -> int:
         """Cancel all that waits for a target, a slice per commit; return how many that were.
 
-        The target's actor must have stopped. `reason` goes to the log.
+        What its actor still sends, if it runs, is not recorded any more. `reason` goes to the log.
         """
         total = 0
         while cancelled := await self._database.write(
@@ -143,6 +148,16 @@ class Outbox:
             total += cancelled
         _log.info(events.OUTBOX_TARGET_CANCEL, target_id=target_id, reason=reason, count=total)
         return total
+
+
+def _targets_gone(reader: Reader) -> list[TargetId]:
+    gone: list[TargetId] = []
+    after = 0
+    while row := reader.fetch_one(SELECT_NEXT_TARGET, {"after": after}):
+        after = row.target_id
+        if not row.is_there:
+            gone.append(TargetId(after))
+    return gone
 
 
 def _items(result: MessageResult) -> list[OutboxItem]:

@@ -4,6 +4,7 @@ from typing import Any
 
 from sqlalchemy import BindParameter, bindparam, case, exists, func, or_, select
 
+from storage.tables.entities import data_target
 from storage.tables.pipeline import delivery, delivery_lane, is_waiting, message, message_job
 
 _target: BindParameter[Any] = bindparam("target_id")
@@ -54,4 +55,14 @@ SELECT_COUNTS = (
     )
     .where(delivery.c.target_id == _target, is_waiting)
     .group_by(delivery.c.state)
+)
+# One target per statement: the index is entered anew for each, however much waits for it.
+SELECT_NEXT_TARGET = (
+    select(
+        delivery.c.target_id,
+        exists().where(data_target.c.id == delivery.c.target_id).label("is_there"),
+    )
+    .where(is_waiting, delivery.c.target_id > bindparam("after"))
+    .order_by(delivery.c.target_id)
+    .limit(1)
 )

@@ -12,6 +12,8 @@ crash's cause.
 """
 
 import asyncio
+import contextlib
+import os
 import signal
 from collections.abc import Sequence
 from typing import Protocol
@@ -30,6 +32,8 @@ from protocols.errors import DecodeError, DecoderCrashed, ScriptLimitExceeded
 
 _MAX_LOSSES = 3
 _ZYGOTE_RETRY_S = 1.0
+# Half-way to the lowest priority: about a tenth of the processor where others want all of it.
+_YIELDING = 10
 
 _log = structlog.get_logger(__name__)
 
@@ -146,6 +150,8 @@ class Fleet:
         if worker in self._links:
             lane, link = self._links[worker]
             link.pid = pid
+            if not lane.is_shared:
+                _give_way(pid)
             _log.debug(events.WORKER_STARTED, lane=lane.name, pid=pid)
 
     def worker_exited(self, worker: int, exit_code: int | None) -> None:
@@ -272,3 +278,10 @@ def _limits_of(settings: DecoderSettings) -> WorkerLimits:
     return WorkerLimits(
         **{name: getattr(settings, name) for name in WorkerLimits.__struct_fields__}
     )
+
+
+def _give_way(pid: int) -> None:
+    """Let everything else have the processor first: suspects and trials can wait, messages cannot."""
+    # A worker that died already, or that has changed its user, keeps the priority it has.
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, pid, _YIELDING)

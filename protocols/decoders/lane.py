@@ -30,6 +30,7 @@ class Lane:
         self.link: WorkerLink | None = None
         self.starts = 0
         self.is_wanted = False
+        self.is_shared = shared
         self.queue = FairQueue()
         self._depth = SHARED_DEPTH if shared else 1
         self._batch_items = settings.batch_items if shared else 1

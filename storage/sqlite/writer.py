@@ -106,6 +106,10 @@ class Writer:
                 if self._stopping.wait(delay_s):
                     return [(future, None, exc) for _, future in group]
                 delay_s = min(2 * delay_s, _RETRY_LIMIT_S)
+            # The entry of the thread: were it to end, every later write would wait for ever.
+            except Exception as exc:
+                _log.error(events.DATABASE_GROUP_FAIL, count=len(group), exc_info=exc)
+                return [(future, None, exc) for _, future in group]
             else:
                 self._recover()
                 return outcomes
@@ -124,6 +128,8 @@ class Writer:
         transaction = self._transaction
         transaction.outage = None
         try:
+            # A failing disk may have refused to roll the last one back.
+            self._roll_back()
             transaction.run("BEGIN IMMEDIATE")
             outcomes = run(group)
             if transaction.outage is not None:
@@ -163,8 +169,7 @@ class Writer:
             raise error
 
     def _roll_back(self) -> None:
-        # After some errors SQLite has rolled back by itself; a failing disk may refuse even this,
-        # and the next BEGIN then fails and is tried again like any outage.
+        # After some errors SQLite has rolled back by itself.
         try:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")

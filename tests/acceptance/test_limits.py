@@ -40,7 +40,7 @@ async def test_full_hub_asks_to_come_back_and_takes_in_again_when_it_has_room(
 ) -> None:
     limits = JournalLimits(backlog_entries=3, retry_after_s=7)
     async with (
-        HubInProcess(tmp_path / "hub.db", StubPool(), limits) as hub,
+        HubInProcess(tmp_path / "hub.db", StubPool(), limits=limits) as hub,
         served(hub) as url,
         aiohttp.ClientSession() as session,
     ):

@@ -3,14 +3,14 @@
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select, update
 
 from protocols.messages import DecoderId, DeviceId, TargetId
 from storage import Database
 from storage.device_state import DeviceStates
 from storage.outbox import outbox_items
 from storage.results import JobState, MessageResult
-from storage.tables.pipeline import message, message_job, set_aside
+from storage.tables.pipeline import ledger, message, message_job, set_aside
 from storage.uplinks import uplink_of
 from tests.support.pipeline import DECODER, Pipeline, job, result, uplink
 
@@ -270,4 +270,22 @@ async def test_each_organization_has_books_of_its_own(pipeline: Pipeline) -> Non
     assert [(one.organization_id, one.jobs.decoded, one.imbalance) for one in balances] == [
         (1, 1, 0),
         (2, 1, 0),
+    ]
+
+
+async def test_audit_names_what_the_books_do_not_say_of_the_rows(pipeline: Pipeline) -> None:
+    first, second = await pipeline.accept(uplink(), uplink(organization_id=2))
+    await pipeline.commit(result(first), result(second))
+    await pipeline.database.write(
+        lambda transaction: transaction.execute(
+            update(ledger).where(ledger.c.organization_id == 1).values(decoded=3)
+        )
+    )
+    await pipeline.database.write(
+        lambda transaction: transaction.execute(delete(ledger).where(ledger.c.organization_id == 2))
+    )
+
+    assert await pipeline.ledger.audit() == [
+        "Organization 1: 3 decoded in the books, 1 in the rows.",
+        "Organization 2: 0 decoded in the books, 1 in the rows.",
     ]

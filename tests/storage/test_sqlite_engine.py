@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from protocols.errors import InvalidSettings, SchemaMismatch, StorageUnavailable
 from storage import Database, open_database
@@ -166,6 +166,22 @@ async def test_closing_during_an_outage_says_so_to_those_who_wait(database: Data
     await database.close()
     with pytest.raises(StorageUnavailable, match="full"):
         await handed
+
+
+async def test_unit_that_meddles_with_the_transaction_fails_alone_and_the_next_is_committed(
+    database: Database,
+) -> None:
+    def meddle(transaction: Transaction) -> None:
+        transaction.execute(text("COMMIT"))
+
+    async with asyncio.timeout(5):
+        with pytest.raises(sqlite3.OperationalError):
+            await database.write(meddle)
+        await database.write(
+            lambda transaction: transaction.insert_many(_INSERT, [(1, "k", "m", 1)])
+        )
+
+    assert await rows(database) == 1
 
 
 async def outage_of(database: Database) -> None:

@@ -7,7 +7,7 @@ API: the way from the journal to the receiver.
 import asyncio
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -51,9 +51,16 @@ class GatedResultStore(ResultStore):
 class HubInProcess:
     """`async with HubInProcess(path, pool) as hub:`; several in a row may use one path."""
 
-    def __init__(self, path: Path, pool: DecoderPool, limits: JournalLimits | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        pool: DecoderPool,
+        settings: HubSettings | None = None,
+        limits: JournalLimits | None = None,
+    ) -> None:
         self.database = open_database(f"sqlite:///{path}")
         self.pool = pool
+        self.settings = settings or HubSettings()
         self.journal = EmbeddedJournal(self.database, limits)
         self.results = GatedResultStore(self.database, self.journal)
         self.ledger = Ledger(self.database)
@@ -81,13 +88,17 @@ class HubInProcess:
             ),
             pool=self.pool,
             target_resources=TargetResources(http_session=self._session),
-            settings=HubSettings(),
+            settings=self.settings,
         )
         await self.hub.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.hub.stop(timeout_s=2.0)
+        await self.close()
+
+    async def close(self) -> None:
+        """Close what is left once the hub has stopped."""
         await self._session.close()
         await self.database.close()
 
@@ -155,10 +166,20 @@ class HubInProcess:
 
     async def settled(self, timeout_s: float = 10.0) -> LedgerBalance:
         """Return the books once nothing is on its way any more."""
+        return await self.balance_when(_is_settled, timeout_s)
+
+    async def balance_when(
+        self, is_so: Callable[[LedgerBalance], bool], timeout_s: float = 10.0
+    ) -> LedgerBalance:
+        """Return the books of the one organization once they are like this."""
         async with asyncio.timeout(timeout_s):
             while True:
                 (balance,) = await self.ledger.balance()
-                jobs, deliveries = balance.jobs, balance.deliveries
-                if not (jobs.pending or jobs.deferred or deliveries.pending or deliveries.retrying):
+                if is_so(balance):
                     return balance
                 await asyncio.sleep(0.01)
+
+
+def _is_settled(balance: LedgerBalance) -> bool:
+    jobs, deliveries = balance.jobs, balance.deliveries
+    return not (jobs.pending or jobs.deferred or deliveries.pending or deliveries.retrying)

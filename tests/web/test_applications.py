@@ -71,6 +71,8 @@ async def test_application_needs_an_organization_that_exists(api: Api) -> None:
         ("description", "x" * 1025),
         ("status", "BROKEN"),
         ("startDate", "yesterday"),
+        ("startDate", "0001-01-01T00:00:00+01:00"),
+        ("endDate", "9999-12-31T23:59:59-01:00"),
         ("contactEmail", "nobody"),
         ("contactPhone", "12345"),
         ("contactPhone", "phone number"),

@@ -2,7 +2,11 @@ from typing import Any
 
 import pytest
 
+from storage.database import BulkInsert, Transaction
+from storage.tables.entities import connection, connection_device, iot_device
 from tests.support.api_client import Api
+from web.access import Caller, CallerKind, Level
+from web.authentication import Authenticator
 
 PATH = "iot-device-payload-decoder-data-target-connection"
 
@@ -115,3 +119,52 @@ async def test_decoder_of_another_organization_is_not_used(api: Api, world: Worl
     foreign = await api.decoder(await api.organization())
     refused = await api.post(PATH, world.body(payloadDecoderId=foreign), 400)
     assert "another organization" in refused["detail"]
+
+
+async def test_connection_is_not_led_into_an_organization_that_the_caller_may_only_read(
+    api: Api, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = await World(api).make()
+    made = await api.post(PATH, world.body())
+    levels = {
+        world.organization: frozenset({Level.APPLICATION_ADMIN}),
+        elsewhere.organization: frozenset({Level.READ}),
+    }
+
+    async def authenticate(*_: object) -> Caller:
+        return Caller(kind=CallerKind.USER, id=2, name="of both", levels=levels)
+
+    monkeypatch.setattr(Authenticator, "authenticate", authenticate)
+
+    await api.put(f"{PATH}/{made['id']}", elsewhere.body(), 403)
+
+    assert await api.get(f"{PATH}/{made['id']}") == made
+
+
+async def test_list_shows_connections_of_more_devices_than_fit_into_one_statement(
+    api: Api, world: World
+) -> None:
+    each, first = 9_000, 100
+
+    def fill(transaction: Transaction) -> None:
+        stamps = (0, 0)
+        of_device = ("id", "application_id", "type", "name", "created_at", "updated_at")
+        of_connection = ("id", "data_target_id", "created_at", "updated_at")
+        ids = range(first, first + 2 * each)
+        transaction.insert_many(
+            BulkInsert(iot_device, of_device),
+            [(i, world.application, "GENERIC_HTTP", "device", *stamps) for i in ids],
+        )
+        transaction.insert_many(
+            BulkInsert(connection, of_connection), [(i, world.target, *stamps) for i in (1, 2)]
+        )
+        transaction.insert_many(
+            BulkInsert(connection_device, ("connection_id", "device_id")),
+            [(1 + (i - first) // each, i) for i in ids],
+        )
+
+    await api.database.write(fill)
+
+    listed = await api.get(PATH)
+
+    assert [len(row["iotDevices"]) for row in listed["data"]] == [each, each]

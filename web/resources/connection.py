@@ -72,8 +72,7 @@ async def _update(call: Call) -> View:
         found = connections.get(transaction, call.scope, call.id)
         _demand_fitting(transaction, call, fields)
         connections.update_fields(transaction, call.id, fields, author)
-        changed = _changed(call, transaction, Action.UPDATE, call.id)
-        return Changed(changed.result, _change(Action.UPDATE, found))
+        return _changed(call, transaction, Action.UPDATE, call.id, before=found)
 
     return await call.change(unit)
 
@@ -94,7 +93,9 @@ async def _append_device(call: Call) -> View:
 async def _delete(call: Call) -> Mapping[str, int]:
     def unit(transaction: Transaction, author: Author) -> Changed[int]:
         found = connections.get(transaction, call.scope, call.id)
-        return Changed(connections.remove(transaction, call.id), _change(Action.DELETE, found))
+        return Changed(
+            connections.remove(transaction, call.id), _change(Action.DELETE, found, found)
+        )
 
     return {"affected": await call.change(unit)}
 
@@ -143,20 +144,26 @@ def _demand_devices(reader: Reader, call: Call, target_id: int, device_ids: Sequ
 
 
 def _changed(
-    call: Call, transaction: Transaction, action: Action, connection_id: int
+    call: Call,
+    transaction: Transaction,
+    action: Action,
+    connection_id: int,
+    *,
+    before: Connection | None = None,
 ) -> Changed[View]:
     # Not the caller's scope: in a foreign organization it is the change that is refused.
     found = connections.get(transaction, EVERYWHERE, connection_id)
-    return Changed(connection_views(transaction, [found])[0], _change(action, found))
+    change = _change(action, found, before or found)
+    return Changed(connection_views(transaction, [found])[0], change)
 
 
-def _change(action: Action, found: Connection) -> Change:
+def _change(action: Action, found: Connection, before: Connection) -> Change:
     return Change(
         action=action,
         entity=Entity.CONNECTION,
         entity_id=found.id,
         name=None,
-        organization_ids=(found.organization_id,),
+        organization_ids=(found.organization_id, before.organization_id),
     )
 
 

@@ -67,8 +67,8 @@ class Instant(fields.Field[int]):
         if isinstance(value, str):
             try:
                 at = datetime.fromisoformat(value)
-                # A date alone, or a time without a zone, is taken as UTC.
-                return microseconds(at if at.tzinfo else at.replace(tzinfo=UTC))
+                # A date alone, or a time without a zone, is taken as UTC; in UTC it must exist too.
+                return microseconds((at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC))
             except (ValueError, OverflowError):
                 pass
         raise ValidationError("must be a time such as 2026-01-02T03:04:05.678Z")

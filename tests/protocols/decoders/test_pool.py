@@ -1,6 +1,7 @@
 """Order, fairness, and that every request is answered exactly once."""
 
 import asyncio
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -402,3 +403,12 @@ async def test_decoder_that_is_always_slow_leaves_the_shared_worker(pool: Decode
         pool.submit(request(neighbour, {"n": n}), lambda outcome: note("neighbour", outcome))
     await seen.all()
     assert finished == ["neighbour"] * 20 + ["hog"]
+
+
+async def test_worker_of_suspects_gives_way_to_everything_else(pool: DecoderPool) -> None:
+    outcome = await pool.decode(request("function decode(p, m) { return {ok: true}; }"))
+
+    niceness = {os.getpriority(os.PRIO_PROCESS, pid) for pid in pool.worker_pids}
+
+    assert outcome.error is None
+    assert niceness == {0, 10}
