@@ -51,7 +51,7 @@ from storage.database import Database
 from storage.deferred import DeferredStore
 from storage.device_keys import DeviceKeys
 from storage.device_state import DeviceStates
-from storage.journal import Appended, Journal
+from storage.journal import Appended, Journal, JournalLimits
 from storage.ledger import Ledger
 from storage.outbox import Outbox, outbox_items
 from storage.plans import PlanStore
@@ -117,6 +117,8 @@ class HubSettings:
     """How long messages are kept, raw and decoded, and can be decoded again."""
     max_body_bytes: int = AdapterLimits().max_body_bytes
     """The longest message that is taken in."""
+    source_key_window: timedelta = JournalLimits().source_key_window
+    """How long the journal looks for a key: one that is older is of no use."""
 
 
 class Hub:
@@ -194,7 +196,10 @@ class Hub:
             "housekeeping",
             HousekeepingActor,
             retention=stores.retention,
-            keep=dict.fromkeys(RetentionKind, kept),
+            keep={
+                **dict.fromkeys(RetentionKind, kept),
+                RetentionKind.SOURCE_KEYS: self._settings.source_key_window,
+            },
             outbox=stores.outbox,
         )
         for target_id in await stores.target_settings.ids():

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import Table
+from sqlalchemy import Table, select
 
 from actors.hub import Hub, HubSettings, Stores
+from actors.runtime import ActorSystem
 from protocols.decoders import DecoderPool
 from protocols.targets import TargetResources
 from protocols.targets.http_session import http_session
@@ -37,10 +38,18 @@ _STAMPS = {"created_at": 0, "updated_at": 0}
 class HubInProcess:
     """`async with HubInProcess(path, pool) as hub:`; several in a row may use one path."""
 
-    def __init__(self, path: Path, pool: DecoderPool, settings: HubSettings | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        pool: DecoderPool,
+        settings: HubSettings | None = None,
+        *,
+        system: ActorSystem | None = None,
+    ) -> None:
         self.database = open_database(f"sqlite:///{path}")
         self.pool = pool
         self.settings = settings or HubSettings()
+        self.system = system
         self.journal = EmbeddedJournal(self.database)
         self.ledger = Ledger(self.database)
         self.outbox = Outbox(self.database)
@@ -68,6 +77,7 @@ class HubInProcess:
             pool=self.pool,
             target_resources=TargetResources(http_session=self._session),
             settings=self.settings,
+            system=self.system,
         )
         await self.hub.start()
         return self
@@ -88,6 +98,11 @@ class HubInProcess:
             return transaction.insert(table, {**_STAMPS, **values})
 
         return await self.database.write(write)
+
+    async def count(self, table: Table) -> int:
+        """Return how many rows a table has."""
+        rows = await self.database.read(lambda reader: reader.fetch_all(select(table)))
+        return len(rows)
 
     async def application(self) -> int:
         name = uuid.uuid4().hex
