@@ -89,7 +89,10 @@ class DeviceCrashed:
 
 @dataclass(frozen=True, slots=True)
 class DecodeUplink:
-    """Run one decoder; `on_done` is called on the loop exactly once and must only tell."""
+    """Run one decoder; `on_done` is called on the loop once and must only tell.
+
+    It is not called when the decoders are replaced meanwhile: watch them, and ask again.
+    """
 
     request: DecodeRequest
     on_done: Callable[[DecodeOutcome], None]

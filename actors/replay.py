@@ -5,6 +5,7 @@ the live order, because what a device has sent since then must not be overtaken 
 """
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import structlog
@@ -12,7 +13,7 @@ import structlog
 from actors import events
 from actors.device_queue import Slot, planned
 from actors.messages import DecodeUplink, ReplayFailed, WriteResult
-from actors.runtime import Actor, ActorRef
+from actors.runtime import Actor, ActorRef, Restarted
 from protocols.decoders import DecodeOutcome, DecodeRequest
 from storage.deferred import DeferredStore, FailedJob
 from storage.plans import DevicePlan, PlanStore
@@ -39,10 +40,19 @@ class ReplayActor(Actor):
         self._plans = plans
         self._decoding = decoding
         self._writer = writer
+        self._asked: set[asyncio.Future[DecodeOutcome | None]] = set()
 
-    async def on_receive(self, message: Any) -> int:
+    def on_start(self) -> None:
+        self.watch(self._decoding)
+
+    async def on_receive(self, message: Any) -> int | None:
         """Answer how many failed jobs there are; they are then decoded in the background."""
         match message:
+            case Restarted():
+                # What the decoders held went with them, and nobody answers it any more.
+                for asked in tuple(self._asked):
+                    _answer(asked, None)
+                return None
             case ReplayFailed():
                 count = await self._deferred.count_failed(
                     message.decoder_id, since=message.since, until=message.until
@@ -92,6 +102,19 @@ class ReplayActor(Actor):
         return slot.result(live=False, device_state=None, generation=job.generation + 1)
 
     async def _run(self, request: DecodeRequest) -> DecodeOutcome:
-        done: asyncio.Future[DecodeOutcome] = asyncio.get_running_loop().create_future()
-        self._decoding.tell(DecodeUplink(request, done.set_result))
-        return await done
+        outcome = None
+        while outcome is None:
+            asked: asyncio.Future[DecodeOutcome | None] = asyncio.Future()
+            self._asked.add(asked)
+            self._decoding.tell(DecodeUplink(request, partial(_answer, asked)))
+            try:
+                outcome = await asked
+            finally:
+                self._asked.discard(asked)
+        return outcome
+
+
+def _answer(asked: "asyncio.Future[DecodeOutcome | None]", outcome: DecodeOutcome | None) -> None:
+    """Set what was asked for; None means that it has to be asked again."""
+    if not asked.done():
+        asked.set_result(outcome)

@@ -59,10 +59,14 @@ class TargetRoster:
             TargetId(int(ref.path.rpartition("/")[2]))
             for ref in self._system.children(paths.TARGETS)
         }
-        for target_id in running - target_ids:
-            await self._system.stop_child(paths.target_path(target_id))
-        if changed in running and changed in target_ids:
-            await self._system.stop_child(paths.target_path(changed))
+        leaving = running - target_ids
+        if changed is not None and changed in running:
+            leaving.add(changed)
+        # All at once: each may take seconds to let what is in flight come to its end.
+        await asyncio.gather(
+            *(self._system.stop_child(paths.target_path(target_id)) for target_id in leaving)
+        )
+        if changed is not None and changed in running & target_ids:
             self.start(changed)
         for target_id in target_ids - running:
             self.start(target_id)

@@ -4,6 +4,7 @@ Each function reads what it needs for many rows at once: a list costs a handful 
 long it is.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -142,8 +143,13 @@ def application_views(reader: Reader, rows: Sequence[Application], now: datetime
     """Applications with their devices, data targets and traits, and whether they are in order."""
     ids = [row.id for row in rows]
     traits = applications.traits(reader, ids)
-    found_devices = devices.list_of_applications(reader, ids)
-    targets = data_target_views(reader, data_targets.list_of_applications(reader, ids), now)
+    devices_of: defaultdict[int, list[View]] = defaultdict(list)
+    for device in devices.list_of_applications(reader, ids):
+        devices_of[device.application_id].append(_device_header(device))
+    targets_of: defaultdict[int, list[View]] = defaultdict(list)
+    found_targets = data_targets.list_of_applications(reader, ids)
+    for target in data_target_views(reader, found_targets, now):
+        targets_of[target["application"]["id"]].append(target)
     stable = application_status.stable_among(reader, ids, now)
     return [
         {
@@ -156,21 +162,22 @@ def application_views(reader: Reader, rows: Sequence[Application], now: datetime
                 {"type": trait} for trait in traits[row.id].controlled_properties
             ],
             "device_types": [{"type": trait} for trait in traits[row.id].device_types],
-            "iot_devices": [
-                {
-                    "id": device.id,
-                    "name": device.fields.name,
-                    "type": device.type,
-                    "latest_received_message": last_heard_view(device),
-                }
-                for device in found_devices
-                if device.application_id == row.id
-            ],
-            "data_targets": [target for target in targets if target["application"]["id"] == row.id],
+            "iot_devices": devices_of[row.id],
+            "data_targets": targets_of[row.id],
             "status_check": StatusCheck.STABLE if row.id in stable else StatusCheck.ALERT,
         }
         for row in rows
     ]
+
+
+def _device_header(row: Device) -> View:
+    """A device as its application shows it."""
+    return {
+        "id": row.id,
+        "name": row.fields.name,
+        "type": row.type,
+        "latest_received_message": last_heard_view(row),
+    }
 
 
 def _device_columns(row: Device) -> View:

@@ -255,10 +255,6 @@ class ActorSystem:
             raise RuntimeError("start the system first")
         return self._root
 
-    @property
-    def is_stopping(self) -> bool:
-        return self._shutdown.is_under_way
-
     def ref_of(self, cell: Cell) -> ActorRef[Any]:
         return ActorRef(cell)
 

@@ -17,6 +17,7 @@ from storage.tables import entities
 from storage.target_settings import TargetSettings
 from tests.support.decoder_stub import StubPool
 from tests.support.hub_in_process import HubInProcess
+from tests.support.receivers import Receiver, never
 
 MEBIBYTE = 1024 * 1024
 
@@ -99,6 +100,26 @@ async def test_hub_stops_in_its_time_although_the_database_cannot_be_written(
         async with asyncio.timeout(5):
             await hub.hub.stop(timeout_s=0.5)
     await hub.close()
+
+
+async def test_targets_that_are_deleted_together_stop_together(tmp_path: Path) -> None:
+    async with Receiver(never()) as receiver, HubInProcess(tmp_path / "hub.db", StubPool()) as hub:
+        application_id = await hub.application()
+        device_id, api_key = await hub.device(application_id)
+        for _ in range(3):
+            target_id = await hub.target(application_id, receiver.url, timeout_ms=60_000)
+            await hub.connect(target_id, None, device_id)
+        await hub.post(api_key, 1)
+        await receiver.wait_for(3)
+        await hub.database.write(
+            lambda transaction: transaction.execute(delete(entities.data_target))
+        )
+
+        # Each of them waits three seconds for its receiver.
+        async with asyncio.timeout(6):
+            await hub.hub.configuration_changed(what="application", entity_id=application_id)
+
+        assert hub.hub.system.children(paths.TARGETS) == []
 
 
 class SlowTrials(StubPool):

@@ -153,6 +153,30 @@ async def test_what_a_decoder_failed_on_is_decoded_again_by_a_replay(
     assert sorted(numbers(receiver)) == [0, 1, 2]
 
 
+async def test_replay_goes_on_when_the_decoders_are_replaced_under_it(
+    hub: HubInProcess, receiver: Receiver, pool: StubPool
+) -> None:
+    application_id = await hub.application()
+    device_id, api_key = await hub.device(application_id)
+    decoder_id = await hub.decoder()
+    await hub.connect(await hub.target(application_id, receiver.url), decoder_id, device_id)
+    pool.errors[decoder_id] = ScriptError("It threw.")
+    for number in range(3):
+        await hub.post(api_key, number)
+    await hub.settled()
+    pool.errors.clear()
+    pool.held.add(decoder_id)
+    await hub.hub.replay(decoder_id, None, None)
+    await pool.holds(3)
+
+    await hub.hub.restart_actor(paths.DECODERS)
+    await pool.holds(3)
+    pool.let_go(decoder_id)
+
+    await receiver.wait_for(3)
+    assert (await hub.settled()).jobs.decoded == 3
+
+
 async def test_failed_push_is_tried_again_under_the_same_id_and_holds_up_its_device_alone(
     hub: HubInProcess,
 ) -> None:

@@ -28,6 +28,7 @@ class StubPool(DecoderPool):
         self.errors: dict[int, DecodeError] = {}
         self.requests: list[DecodeRequest] = []
         self._waiting: list[tuple[DecodeRequest, OnDone]] = []
+        self._has_grown = asyncio.Event()
 
     async def start(self) -> None:
         """Nothing to start."""
@@ -39,8 +40,15 @@ class StubPool(DecoderPool):
         self.requests.append(request)
         if request.source.decoder_id in self.held:
             self._waiting.append((request, on_done))
+            self._has_grown.set()
         else:
             asyncio.get_running_loop().call_soon(on_done, self._outcome(request))
+
+    async def holds(self, requests: int) -> None:
+        """Return once so many requests wait for `let_go`."""
+        while len(self._waiting) < requests:
+            self._has_grown.clear()
+            await self._has_grown.wait()
 
     def let_go(self, decoder_id: int) -> None:
         """Answer what is held of this decoder, oldest first, and hold it no longer."""

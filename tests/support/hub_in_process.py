@@ -134,13 +134,13 @@ class HubInProcess:
             entities.payload_decoder, name="decoder", decoding_function="/* in the test's hand */"
         )
 
-    async def target(self, application_id: int, url: str) -> int:
+    async def target(self, application_id: int, url: str, *, timeout_ms: int = 2000) -> int:
         target_id = await self.insert(
             entities.data_target,
             application_id=application_id,
             type="HTTP_PUSH",
             name="target",
-            settings=json.dumps({"url": url, "timeout": 2000}),
+            settings=json.dumps({"url": url, "timeout": timeout_ms}),
             secrets="{}",
         )
         await self.hub.configuration_changed(what="data_target", entity_id=target_id)

@@ -1,5 +1,4 @@
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -196,17 +195,22 @@ async def test_systems_that_were_stopped_leave_no_tasks_behind(clock: VirtualClo
 
 
 async def test_a_handler_may_stop_the_system(system: ActorSystem) -> None:
-    done: list[Any] = []
+    ended = asyncio.Event()
 
     class Last(Actor):
-        async def on_receive(self, message: Callable[[], Any]) -> None:
+        async def on_receive(self, message: Any) -> None:
             self.create_task(self.end())
 
         async def end(self) -> None:
-            done.append(await asyncio.shield(asyncio.ensure_future(self.system.stop(1.0))))
+            await asyncio.shield(asyncio.ensure_future(self.system.stop(1.0)))
+
+        def on_stop(self) -> None:
+            ended.set()
 
     ref = system.spawn("/hub", ChildSpec("last", Last))
     ref.tell("end it")
-    await asyncio.sleep(0.05)
+    async with asyncio.timeout(5):
+        await ended.wait()
     report = await system.stop(1.0)
     assert report.is_clean
+    assert not ref.is_alive()
