@@ -48,8 +48,8 @@ VARIABLES: Final = (
     Variable(
         "SECRET_KEY",
         "generated",
-        "Signs sessions and guards stored credentials; at least 32 characters. When not given, one "
-        "is generated and kept in `DATA_DIR/secret_key`, readable by the owner only.",
+        "Signs sessions: whoever knows it can be any user; at least 32 characters. When not given, "
+        "one is generated and kept in `DATA_DIR/secret_key`, readable by the owner only.",
     ),
     Variable(
         "TLS_CERTIFICATE",
@@ -83,7 +83,8 @@ VARIABLES: Final = (
     Variable(
         "MAX_BODY_BYTES",
         "`1048576`",
-        "Largest request body accepted, 1 KiB to 16 MiB; more is answered 413.",
+        "Largest request body accepted, 1 KiB to 16 MiB; more is answered 413. What is pushed to a "
+        "data target is at most 1 MiB all the same.",
     ),
     Variable(
         "DECODER_WORKERS",
@@ -93,7 +94,8 @@ VARIABLES: Final = (
     Variable(
         "RAW_RETENTION_DAYS",
         "`30`",
-        "Days that raw payloads are kept, so that they can be decoded again; 1 to 3650.",
+        "Days that messages are kept, raw and decoded, so that they can be decoded again, and with "
+        "them what became of their deliveries; 1 to 3650. What still waits is kept longer.",
     ),
     Variable(
         "SHUTDOWN_TIMEOUT_S",

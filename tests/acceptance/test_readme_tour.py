@@ -87,7 +87,9 @@ async def test_tour_works_when_pasted(tmp_path: Path) -> None:
         assert outcome.stdout.count("204\n") == 2, outcome.stdout
         assert '"imbalance": 0' in outcome.stdout
         assert re.search(r'"failed": 1\b', outcome.stdout)
-        assert "/hub" in outcome.stdout
+        assert '"path": "/hub/targets/1"' in outcome.stdout
+        assert '"path": "/hub/devices/1"' in outcome.stdout
+        assert "TypeError" in outcome.stdout  # what the broken decoder says
         async with asyncio.timeout(10):
             while len(pushes(record)) < 2:  # noqa: ASYNC110 - the listener is another process
                 await asyncio.sleep(0.05)
