@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 
 from actors import events, paths
+from actors.commit_barrier import all_committed
 from actors.messages import (
     DeferredFetched,
     DriveDeferred,
@@ -21,7 +22,7 @@ from actors.messages import (
     WriteResult,
 )
 from actors.runtime import Actor, ActorRef, Directory
-from protocols.messages import DecoderId, DeviceId
+from protocols.messages import DecoderId, DeviceId, OrganizationId
 from storage.deferred import DeferredMessage, DeferredStore
 from storage.results import JobResult, JobState, MessageResult
 
@@ -76,32 +77,44 @@ class DeferralActor(Actor):
     async def _scan(self) -> None:
         """Drive the devices with deferred messages; a device that is busy with them ignores it."""
         try:
-            router = self.system.find(paths.ROUTER)
-            for device_id in await self._deferred.deferred_devices(limit=_SCAN_DEVICES):
-                if router is not None:
+            router, after = self.system.find(paths.ROUTER), 0
+            while router is not None:
+                device_ids = await self._deferred.deferred_devices(after=after, limit=_SCAN_DEVICES)
+                if not device_ids:
+                    break
+                for device_id in device_ids:
                     router.tell(DriveDeferred(device_id))
+                after = device_ids[-1]
             await self._enforce_cap()
         finally:
             self._scanning = False
 
     async def _enforce_cap(self) -> None:
         for count in await self._deferred.counts():
-            excess = min(count.jobs - self._cap, _CAP_SLICE)
-            if excess <= 0 or count.decoder_id is None:
-                continue
-            oldest = await self._deferred.oldest(
-                count.decoder_id, count.organization_id, limit=excess
-            )
-            log.warning(
-                events.DEFERRAL_DROP,
-                decoder_id=count.decoder_id,
-                organization_id=count.organization_id,
-                count=len(oldest),
-                reason="deferral_full",
-            )
+            excess = count.jobs - self._cap
+            if excess > 0 and count.decoder_id is not None:
+                log.warning(
+                    events.DEFERRAL_DROP,
+                    decoder_id=count.decoder_id,
+                    organization_id=count.organization_id,
+                    count=excess,
+                    reason="deferral_full",
+                )
+                await self._give_up(count.decoder_id, count.organization_id, excess)
+
+    async def _give_up(
+        self, decoder_id: DecoderId, organization_id: OrganizationId, excess: int
+    ) -> None:
+        while excess > 0:
+            limit = min(excess, _CAP_SLICE)
+            oldest = await self._deferred.oldest(decoder_id, organization_id, limit=limit)
+            if not oldest:
+                return
             for message in oldest:
-                given_up = _given_up(message, count.decoder_id, self.clock.now())
+                given_up = _given_up(message, decoder_id, self.clock.now())
                 self._writer.tell(WriteResult(given_up, None))
+            await all_committed(self._writer)
+            excess -= len(oldest)
 
 
 def _given_up(message: DeferredMessage, decoder_id: DecoderId, now: datetime) -> MessageResult:

@@ -93,7 +93,9 @@ class DeviceActor(Actor):
             router.tell(DeviceCrashed(self._device_id, self._handling, repr(error)))
 
     def can_passivate(self) -> bool:
-        return self._queue is None or self._queue.is_idle
+        # While it defers, what it has told the writer may not be in the state that is read next.
+        queue = self._queue
+        return queue is None or (queue.is_idle and (queue.is_parked or not queue.is_deferring))
 
     def _activate(self, row: DeviceStateRow, epoch: int) -> DeviceQueue:
         self._epoch = epoch

@@ -156,6 +156,11 @@ class DeviceQueue:
         return self._stored > 0 and not self._is_parked and self.is_idle
 
     @property
+    def is_parked(self) -> bool:
+        """All waits in the database for a decoder that is shut out."""
+        return self._is_parked
+
+    @property
     def is_deferring(self) -> bool:
         return self._stored > 0 or bool(self._held)
 

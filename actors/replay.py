@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from actors import events
+from actors.commit_barrier import all_committed
 from actors.device_queue import Slot, planned
 from actors.messages import DecodeUplink, ReplayFailed, WriteResult
 from actors.runtime import Actor, ActorRef, Restarted
@@ -76,6 +77,8 @@ class ReplayActor(Actor):
             if not jobs:
                 break
             await self._replay_chunk(jobs)
+            # Without this a replay of millions would wait in memory for a disk that is full.
+            await all_committed(self._writer)
             total += len(jobs)
             after = jobs[-1].uplink.message_id
         log.info(events.REPLAY_FINISH, decoder_id=message.decoder_id, count=total)

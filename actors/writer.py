@@ -29,14 +29,15 @@ from protocols.errors import StorageUnavailable
 from protocols.messages import DeviceId, MessageId
 from storage.results import JobResult, JobState, MessageResult, ResultStore
 
-_BATCH_LIMIT = 1_000
+# Far below the number of values that one statement may have; larger ones gain nothing.
+_BATCH_LIMIT = 2_000
 _RETRY_S = (0.1, 0.5, 1.0, 2.0, 5.0)
 
 log = structlog.get_logger(__name__)
 
 
 class WriterActor(Actor):
-    """One for each process that decodes; its mailbox is bounded by the router's credits."""
+    """One for each process that decodes; what is live is bounded by the router's credits."""
 
     def __init__(
         self,
@@ -129,17 +130,25 @@ class WriterActor(Actor):
     async def _commit_all(self) -> None:
         try:
             while self._batch or self._awaited:
-                batch = list(self._batch.values())
-                awaited, self._awaited = self._awaited, []
-                self._batch.clear()
-                self._live.clear()
-                self._states.clear()
+                batch, awaited = self._take_batch()
                 if batch:
                     await self._commit(batch)
                 for one in awaited:
                     one.on_committed()
         finally:
             self._committing = None
+
+    def _take_batch(self) -> tuple[list[MessageResult], list[AwaitCommit]]:
+        """Return the oldest results, as many as fit one transaction, and who waits for just these."""
+        numbers = list(itertools.islice(self._batch, _BATCH_LIMIT))
+        batch = [self._batch.pop(number) for number in numbers]
+        for result in batch:
+            self._live.pop(result.uplink.message_id, None)
+        if self._batch:
+            return batch, []
+        self._states.clear()
+        awaited, self._awaited = self._awaited, []
+        return batch, awaited
 
     async def _commit(self, batch: list[MessageResult]) -> None:
         positions = [result.position for result in batch if result.position is not None]

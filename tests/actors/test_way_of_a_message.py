@@ -140,17 +140,23 @@ async def test_what_a_decoder_failed_on_is_decoded_again_by_a_replay(
     decoder_id = await hub.decoder()
     await hub.connect(await hub.target(application_id, receiver.url), decoder_id, device_id)
     pool.errors[decoder_id] = ScriptError("It threw.")
-    for number in range(3):
+    # More than a replay reads at once.
+    for number in range(250):
         await hub.post(api_key, number)
     failed = await hub.settled()
 
     pool.errors.clear()
     queued = await hub.hub.replay(decoder_id, None, None)
-    await receiver.wait_for(3)
+    await receiver.wait_for(250)
     balance = await hub.settled()
 
-    assert (failed.jobs.failed, queued, balance.jobs.failed, balance.jobs.decoded) == (3, 3, 0, 3)
-    assert sorted(numbers(receiver)) == [0, 1, 2]
+    assert (failed.jobs.failed, queued, balance.jobs.failed, balance.jobs.decoded) == (
+        250,
+        250,
+        0,
+        250,
+    )
+    assert sorted(numbers(receiver)) == list(range(250))
 
 
 async def test_replay_goes_on_when_the_decoders_are_replaced_under_it(
@@ -161,7 +167,8 @@ async def test_replay_goes_on_when_the_decoders_are_replaced_under_it(
     decoder_id = await hub.decoder()
     await hub.connect(await hub.target(application_id, receiver.url), decoder_id, device_id)
     pool.errors[decoder_id] = ScriptError("It threw.")
-    for number in range(3):
+    # More than a replay reads at once.
+    for number in range(250):
         await hub.post(api_key, number)
     await hub.settled()
     pool.errors.clear()
@@ -173,7 +180,7 @@ async def test_replay_goes_on_when_the_decoders_are_replaced_under_it(
     await pool.holds(3)
     pool.let_go(decoder_id)
 
-    await receiver.wait_for(3)
+    await receiver.wait_for(250)
     assert (await hub.settled()).jobs.decoded == 3
 
 
