@@ -48,8 +48,10 @@ class ReaderPool:
         try:
             return unit(reader)
         finally:
-            # COMMIT of a transaction that only read: it gives the snapshot back.
-            reader.run("COMMIT")
+            # COMMIT of a transaction that only read: it gives the snapshot back. A failing disk may
+            # have ended it already, and the unit's own error is the one to be told.
+            if reader.is_in_transaction:
+                reader.run("COMMIT")
 
     def _reader(self) -> SqliteReader:
         reader: SqliteReader | None = getattr(self._local, "reader", None)

@@ -37,6 +37,10 @@ class SqliteReader:
         rows = self.fetch_all(statement, parameters)
         return rows[0] if rows else None
 
+    @property
+    def is_in_transaction(self) -> bool:
+        return self._connection.in_transaction
+
     def run(self, text: str) -> None:
         """Run a statement of the engine's own (BEGIN, COMMIT, SAVEPOINT)."""
         self._run(text, ())
@@ -92,7 +96,7 @@ class SqliteTransaction(SqliteReader):
             yield
         except BaseException:
             # After a full disk SQLite may have rolled everything back by itself.
-            if self._connection.in_transaction:
+            if self.is_in_transaction:
                 self.run(f"ROLLBACK TO {name}")
                 self.run(f"RELEASE {name}")
             raise

@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,13 @@ from sqlalchemy import delete
 
 from actors import paths
 from actors.hub import HubSettings
+from actors.messages import CancelOrphans
+from actors.runtime import ActorSystem, VirtualClock
 from protocols.decoders import DecodeOutcome, DecodeRequest
 from protocols.errors import HubFull, PayloadTooLarge
 from protocols.messages import TargetId
 from storage.tables import entities
+from storage.tables.pipeline import message, source_key
 from storage.target_settings import TargetSettings
 from tests.support.decoder_stub import StubPool
 from tests.support.hub_in_process import HubInProcess
@@ -120,6 +124,25 @@ async def test_targets_that_are_deleted_together_stop_together(tmp_path: Path) -
             await hub.hub.configuration_changed(what="application", entity_id=application_id)
 
         assert hub.hub.system.children(paths.TARGETS) == []
+
+
+async def test_key_of_a_message_is_forgotten_when_it_is_of_no_use_long_before_the_message(
+    tmp_path: Path,
+) -> None:
+    clock = VirtualClock(datetime.now(UTC))  # from which the ids of messages are, too
+    system = ActorSystem(clock=clock)
+    async with HubInProcess(tmp_path / "hub.db", StubPool(), system=system) as hub:
+        _, api_key = await hub.device(await hub.application())
+        await hub.hub.accept_http(api_key, b"{}", None, "once")
+        await hub.settled()
+
+        clock.shift(timedelta(hours=25).total_seconds())
+        await clock.advance(61)
+        housekeeping = system.find(paths.HOUSEKEEPING)
+        assert housekeeping is not None
+        await housekeeping.ask(CancelOrphans())  # answered when the round is through
+
+        assert [await hub.count(table) for table in (source_key, message)] == [0, 1]
 
 
 class SlowTrials(StubPool):

@@ -13,7 +13,7 @@ from sqlalchemy import func, select, text
 
 from protocols.errors import InvalidSettings, SchemaMismatch, StorageUnavailable
 from storage import Database, open_database
-from storage.database import BulkInsert, Transaction
+from storage.database import BulkInsert, Reader, Transaction
 from storage.sqlite.transaction import SqliteTransaction
 from storage.tables.pipeline import source_key
 
@@ -182,6 +182,15 @@ async def test_unit_that_meddles_with_the_transaction_fails_alone_and_the_next_i
         )
 
     assert await rows(database) == 1
+
+
+async def test_error_of_a_read_whose_snapshot_is_gone_is_told_as_it_is(database: Database) -> None:
+    def fail(reader: Reader) -> None:
+        reader.fetch_all(text("ROLLBACK"))
+        raise LookupError("the unit's own")
+
+    with pytest.raises(LookupError, match="the unit's own"):
+        await database.read(fail)
 
 
 async def outage_of(database: Database) -> None:

@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import Table
+from sqlalchemy import Table, select
 
 from actors.hub import Hub, HubSettings, Stores
+from actors.runtime import ActorSystem
 from protocols.decoders import DecoderPool
 from protocols.targets import TargetResources
 from protocols.targets.http_session import http_session
@@ -57,12 +58,15 @@ class HubInProcess:
         pool: DecoderPool,
         settings: HubSettings | None = None,
         limits: JournalLimits | None = None,
+        *,
+        system: ActorSystem | None = None,
     ) -> None:
         self.database = open_database(f"sqlite:///{path}")
         self.pool = pool
         self.settings = settings or HubSettings()
         self.journal = EmbeddedJournal(self.database, limits)
         self.results = GatedResultStore(self.database, self.journal)
+        self.system = system
         self.ledger = Ledger(self.database)
         self.outbox = Outbox(self.database)
         self.deferred = DeferredStore(self.database)
@@ -89,6 +93,7 @@ class HubInProcess:
             pool=self.pool,
             target_resources=TargetResources(http_session=self._session),
             settings=self.settings,
+            system=self.system,
         )
         await self.hub.start()
         return self
@@ -109,6 +114,11 @@ class HubInProcess:
             return transaction.insert(table, {**_STAMPS, **values})
 
         return await self.database.write(write)
+
+    async def count(self, table: Table) -> int:
+        """Return how many rows a table has."""
+        rows = await self.database.read(lambda reader: reader.fetch_all(select(table)))
+        return len(rows)
 
     async def application(self) -> int:
         name = uuid.uuid4().hex
