@@ -206,7 +206,7 @@ from protocols.decoders.zygote import Zygote
 hubs, zygotes = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 zygotes.send(b"never read")
 hubs.close()
-Zygote(zygotes, WorkerLimits.__new__(WorkerLimits)).run()
+Zygote(zygotes, WorkerLimits(*[0] * len(WorkerLimits.__struct_fields__))).run()
 """
 
 
