@@ -9,6 +9,7 @@ Started by `ZygoteLink`; run as a module by a small bootstrap. `main` gets the c
 the hub's pid and the limits.
 """
 
+import contextlib
 import gc
 import os
 import select
@@ -42,6 +43,11 @@ class Zygote:
         """Returns when the hub is gone, and in a forked worker when its work is done."""
         signal.signal(signal.SIGCHLD, _ignore)
         signal.set_wakeup_fd(self._woken_by_signal.fileno())
+        # A hub that is killed closes the channel too, but resets it when it had not read everything.
+        with contextlib.suppress(ConnectionError):
+            self._serve()
+
+    def _serve(self) -> None:
         while True:
             ready, _, _ = select.select([self._channel, self._wake], [], [])
             if self._wake in ready:

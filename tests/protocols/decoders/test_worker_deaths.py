@@ -195,3 +195,27 @@ def test_no_process_outlives_a_hub_that_is_killed() -> None:
         ends = Ends(pids)
         hub.kill()
         assert ends.wait(5)
+
+
+# A hub that is killed leaves what it has not read: closing such a socket resets its other end.
+KILLED_HUBS_ZYGOTE = """
+import socket
+from protocols.decoders.frames import WorkerLimits
+from protocols.decoders.zygote import Zygote
+
+hubs, zygotes = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+zygotes.send(b"never read")
+hubs.close()
+Zygote(zygotes, WorkerLimits(*[0] * len(WorkerLimits.__struct_fields__))).run()
+"""
+
+
+def test_zygote_of_a_hub_that_is_killed_ends_without_complaint() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", KILLED_HUBS_ZYGOTE],
+        capture_output=True,
+        text=True,
+        timeout=10,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
