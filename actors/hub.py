@@ -7,7 +7,7 @@ after the router has let what it admitted come to its end.
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -51,7 +51,7 @@ from storage.database import Database
 from storage.deferred import DeferredStore
 from storage.device_keys import DeviceKeys
 from storage.device_state import DeviceStates
-from storage.journal import Appended, Journal, JournalLimits
+from storage.journal import Appended, Journal
 from storage.ledger import Ledger
 from storage.outbox import Outbox, outbox_items
 from storage.plans import PlanStore
@@ -115,10 +115,7 @@ class HubSettings:
     passivate_after_s: float = 900.0
     raw_retention_days: int = 30
     """How long messages are kept, raw and decoded, and can be decoded again."""
-    max_body_bytes: int = AdapterLimits().max_body_bytes
-    """The longest message that is taken in."""
-    source_key_window: timedelta = JournalLimits().source_key_window
-    """How long the journal looks for a key: one that is older is of no use."""
+    adapter_limits: AdapterLimits = field(default_factory=AdapterLimits)
 
 
 class Hub:
@@ -142,7 +139,7 @@ class Hub:
             keys=stores.device_keys,
             journal=stores.journal,
             now=self.system.clock.now,
-            limits=AdapterLimits(max_body_bytes=settings.max_body_bytes),
+            limits=settings.adapter_limits,
         )
         self._roster = TargetRoster(
             self.system, outbox=stores.outbox, open_target=self._open_target
@@ -197,8 +194,9 @@ class Hub:
             HousekeepingActor,
             retention=stores.retention,
             keep={
-                **dict.fromkeys(RetentionKind, kept),
-                RetentionKind.SOURCE_KEYS: self._settings.source_key_window,
+                RetentionKind.DELIVERIES: kept,
+                RetentionKind.MESSAGES: kept,
+                RetentionKind.SOURCE_KEYS: stores.journal.source_key_window,
             },
             outbox=stores.outbox,
         )
@@ -227,7 +225,8 @@ class Hub:
                 await self._stores.results.release_cursor()
         except TimeoutError:
             log.warning(events.HUB_RELEASE_TIMEOUT, timeout_s=_RELEASE_PATIENCE_S)
-        log.info(events.HUB_STOP, report=str(report))
+        # How the actors ended, `actor.system.stop` has said.
+        log.info(events.HUB_STOP, is_clean=report.is_clean)
 
     def _spawn(self, name: str, actor_class: type[Actor], **arguments: Any) -> ActorRef[Any]:
         return self.system.spawn(paths.HUB, ChildSpec(name, actor_class, (), arguments))

@@ -28,12 +28,12 @@ class Intake:
         keys: DeviceKeys,
         journal: Journal,
         now: Callable[[], datetime],
-        limits: AdapterLimits | None = None,
+        limits: AdapterLimits,
     ) -> None:
         self._keys = keys
         self._journal = journal
         self._now = now
-        self._limits = limits or AdapterLimits()
+        self._limits = limits
         self._known: OrderedDict[str, DeviceIdentity] = OrderedDict()
         self._version = 0
 

@@ -9,6 +9,7 @@ import asyncio
 from asyncio import Future
 from collections import deque
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import partial
 
 import structlog
@@ -90,6 +91,10 @@ class EmbeddedJournal(Journal):
     async def cursor(self) -> int:
         row = await self._database.read(lambda reader: reader.fetch_one(_SELECT_CURSOR))
         return int(row.position) if row is not None and row.position is not None else 0
+
+    @property
+    def source_key_window(self) -> timedelta:
+        return self._limits.source_key_window
 
     @property
     def backlog(self) -> int:

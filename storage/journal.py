@@ -86,6 +86,11 @@ class Journal(ABC):
 
     @property
     @abstractmethod
+    def source_key_window(self) -> timedelta:
+        """How long a `source_key` is known; older ones may be deleted."""
+
+    @property
+    @abstractmethod
     def backlog(self) -> int:
         """How many entries are unsettled, including those whose commit is under way."""
 

@@ -10,12 +10,13 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, BindParameter, Text, bindparam, delete, select, update
+from sqlalchemy import BigInteger, BindParameter, Text, bindparam, delete, or_, select, update
 
 from storage.database import BulkInsert, BulkUpdate, Merge, Transaction
-from storage.deliveries import DeliveryOutcome
+from storage.deliveries import DeliveryOutcome, DeliveryState
 from storage.instants import microseconds, microseconds_or_none
 from storage.ledger_changes import LedgerChanges
+from storage.tables.entities import data_target
 from storage.tables.pipeline import delivery, delivery_attempt, delivery_lane, is_waiting
 
 _CANCEL_SLICE = 200
@@ -75,6 +76,16 @@ _CANCEL = (
 _DELETE_TARGET_LANES = delete(delivery_lane).where(
     delivery_lane.c.target_id == bindparam("target_id")
 )
+_TAKEN = frozenset((DeliveryState.DELIVERED, DeliveryState.UNCONFIRMED, DeliveryState.PULLED))
+_at: BindParameter[Any] = bindparam("at", type_=BigInteger)
+_MOVE_LAST_MESSAGE = (
+    update(data_target)
+    .where(
+        data_target.c.id == bindparam("target_id"),
+        or_(data_target.c.last_message_at.is_(None), data_target.c.last_message_at < _at),
+    )
+    .values(last_message_at=_at)
+)
 
 
 class OutcomeTooLate(Exception):
@@ -98,6 +109,7 @@ class Recording:
         if self._write_others(transaction, others, changes):
             raise OutcomeTooLate
         changes.store(transaction)
+        _move_last_message(transaction, self._outcomes)
         return 0
 
     def write_checked(self, transaction: Transaction) -> int:
@@ -107,6 +119,7 @@ class Recording:
         for part in _without_repeats(self._outcomes):
             ignored += self._write_others(transaction, part, changes)
         changes.store(transaction)
+        _move_last_message(transaction, self._outcomes)
         return ignored
 
     def _write_firsts(
@@ -170,6 +183,17 @@ def cancel_slice(transaction: Transaction, target_id: int, now: datetime) -> int
         changes.add(organization_id, "cancelled", count)
     changes.store(transaction)
     return len(rows)
+
+
+def _move_last_message(transaction: Transaction, outcomes: Sequence[DeliveryOutcome]) -> None:
+    """Once for each target; also for what came too late, since the target has taken it."""
+    latest: dict[int, datetime] = {}
+    for outcome in outcomes:
+        if outcome.state in _TAKEN:
+            at = latest.get(outcome.target_id, outcome.at)
+            latest[outcome.target_id] = max(at, outcome.at)
+    for target_id, at in latest.items():
+        transaction.execute(_MOVE_LAST_MESSAGE, {"target_id": target_id, "at": microseconds(at)})
 
 
 def _is_plain(outcome: DeliveryOutcome) -> bool:

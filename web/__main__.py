@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
-from protocols.errors import InvalidSettings, StorageError, TingbroError
+from protocols.errors import InvalidSettings, PortUnavailable, StorageError, TingbroError
 from web.version import VERSION
 
 if TYPE_CHECKING:
@@ -31,6 +31,21 @@ exit codes:
   1  the command failed; the last line says why
   2  the command line or the settings are wrong; every mistake is named
   3  something around the hub is missing: a port, disk space, a directory, the schema
+"""
+
+_UP_EPILOG: Final = """\
+Everything is kept in TINGBRO_DATA_DIR (./data). The first start makes it and prints the
+administrator's e-mail and password. What was acknowledged survives any kind of end.
+"""
+
+_MIGRATE_EPILOG: Final = """\
+`up` does this by itself. Run it alone to see, before an upgrade, that it works: on a copy of the
+data directory, or while the hub is stopped.
+"""
+
+_RESET_EPILOG: Final = """\
+Works beside a running hub and ends all sessions of that user. Run it as the user and with the
+environment of the hub.
 """
 
 _CHECK_EPILOG: Final = """\
@@ -56,6 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InvalidSettings as error:
         _complain("These settings are wrong:", *(f"  - {problem}" for problem in error.problems))
         return ExitCode.USAGE
+    except PortUnavailable as error:
+        _complain(str(error))
+        return ExitCode.ENVIRONMENT
     except StorageError as error:
         _complain(f"The database cannot be used: {error}")
         return ExitCode.ENVIRONMENT
@@ -78,9 +96,10 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"tingbro {VERSION}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    _add(commands, "up", _up, "start the hub; stop it with Ctrl-C or SIGTERM")
+    _add(commands, "up", _up, "start the hub; stop it with Ctrl-C or SIGTERM", _UP_EPILOG)
     _add(commands, "check", _check, "look whether the hub could start here", _CHECK_EPILOG)
-    _add(commands, "migrate", _migrate, "bring the database to this version's schema")
+    summary = "bring the database to this version's schema"
+    _add(commands, "migrate", _migrate, summary, _MIGRATE_EPILOG)
     _add_admin(commands)
     listen = _add(commands, "listen", _listen, "receive pushes and print them")
     if "listen" in words:  # its module imports a web server, which `--help` need not wait for
@@ -110,9 +129,14 @@ def _add(
 
 
 def _add_admin(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = commands.add_parser("admin", help="help an administrator who is locked out")
+    summary = "help an administrator who is locked out"
+    parser = commands.add_parser(
+        "admin", help=summary, description=f"{summary[0].upper()}{summary[1:]}."
+    )
     actions = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    reset = _add(actions, "reset-password", _reset_password, "give a user a new password")
+    reset = _add(
+        actions, "reset-password", _reset_password, "give a user a new password", _RESET_EPILOG
+    )
     reset.add_argument("email", metavar="EMAIL", help="the user's e-mail")
 
 
@@ -178,7 +202,11 @@ def _version(_options: argparse.Namespace) -> ExitCode:
 
 
 def _prepare() -> "Settings":
-    """The settings, read before anything heavy is imported, and logging as they say."""
+    """The settings, read before anything heavy is imported, and logging as they say.
+
+    What this process writes from here on is its owner's alone: the database holds secrets.
+    """
+    os.umask(0o077)
     from web.settings import read_settings
 
     settings = read_settings(os.environ)

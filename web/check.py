@@ -6,7 +6,6 @@ database is asked for its schema only when there is one: checking never makes it
 
 import os
 import shutil
-import socket
 import sqlite3
 import sys
 import tempfile
@@ -17,6 +16,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from protocols.errors import PortUnavailable
+from web.listening import claimed_port
 from web.settings import Settings
 
 OLDEST_PYTHON: Final = (3, 11)
@@ -79,7 +80,7 @@ def _sqlite(_settings: Settings) -> Finding:
 def _data_directory(settings: Settings) -> Finding:
     subject, directory = "data directory", settings.data_dir
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=directory):
             pass
     except OSError as error:
@@ -122,16 +123,10 @@ def _disk(settings: Settings) -> Finding:
 def _port(settings: Settings) -> Finding:
     subject, host, port = "HTTP port", settings.http.host, settings.http.port
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as error:
-        return Finding(
-            Verdict.MISSING, subject, f"{host}:{port} cannot be listened on ({error.strerror})."
-        )
+        with claimed_port(host, port):
+            pass
+    except PortUnavailable as error:
+        return Finding(Verdict.MISSING, subject, str(error))
     return Finding(Verdict.GOOD, subject, f"{host}:{port} is free.")
 
 

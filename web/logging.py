@@ -92,15 +92,24 @@ def _renderers(log_format: LogFormat, target: TextIO) -> list[Processor]:
     if is_console:
         return [
             structlog.dev.ConsoleRenderer(
-                colors=target.isatty(), exception_formatter=_plain_traceback
+                colors=target.isatty(),
+                exception_formatter=_plain_traceback,
+                timestamp_key="at",
             )
         ]
     # A traceback as one string: structlog's dictionaries would carry the frames' local variables,
     # and with them payloads and secrets.
     return [
         structlog.processors.format_exc_info,
+        _put_heading_first,
         structlog.processors.JSONRenderer(serializer=_json_text),
     ]
+
+
+def _put_heading_first(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """When, how grave and what, before the data: people read these lines too."""
+    heading = {key: event.pop(key) for key in ("at", "level", "event") if key in event}
+    return {**heading, **event}
 
 
 def _plain_traceback(target: TextIO, exc_info: ExcInfo) -> None:

@@ -82,15 +82,15 @@ async def _greet(call: Call) -> Response:
     return Response(text=f"Tingbro {call.services.settings.version}; see {API_ROOT}/docs\n")
 
 
-async def _actors(call: Call) -> Mapping[str, object]:
-    return call.services.hub.actor_tree()
+async def _actors(call: Call) -> Mapping[str, Any]:
+    return _in_camel_case(call.services.hub.actor_tree())
 
 
-async def _actor(call: Call) -> Mapping[str, object]:
+async def _actor(call: Call) -> Mapping[str, Any]:
     found = call.services.hub.actor(call.path["path"])
     if found is None:
         raise NotFound("There is no such actor.")
-    return found
+    return _in_camel_case(found)
 
 
 async def _restart(call: Call) -> Response:
@@ -122,6 +122,19 @@ async def _ledger(call: Call) -> Sequence[Mapping[str, object]]:
     scope = member_scope(call.caller)
     ids = None if scope.organization_ids is None else sorted(scope.organization_ids)
     return await call.services.hub.ledger(ids)
+
+
+def _in_camel_case(actor: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An actor and its children, in the names of this API."""
+    named = {_camel(name): value for name, value in actor.items()}
+    if "children" in named:
+        named["children"] = [_in_camel_case(child) for child in named["children"]]
+    return named
+
+
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(each.capitalize() for each in others)
 
 
 def _route(method: str, path: str, needs: Needs, handler: Any, summary: str) -> Route:

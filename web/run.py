@@ -9,17 +9,21 @@ import asyncio
 import contextlib
 import gc
 import signal
+import socket
 import ssl
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 import structlog
-from aiohttp.web import ServerRunner, TCPSite
+from aiohttp.web import ServerRunner, SockSite
 
 from actors.hub import Hub, HubSettings, Stores
+from protocols.adapters import AdapterLimits
 from protocols.decoders import DecoderPool, DecoderSettings
+from protocols.errors import StorageUnavailable
 from protocols.targets import TargetResources
 from protocols.targets.http_session import http_session
 from storage import Database, open_database
@@ -36,6 +40,7 @@ from storage.target_settings import TargetSettings
 from web.administrators import ensure_administrator
 from web.app import build_server
 from web.events import HUB_FAIL, HUB_READY, HUB_SHUT_DOWN
+from web.listening import claimed_port
 from web.secret_key import load_or_create_secret_key
 from web.services import Services, WebSettings
 from web.settings import Settings, TlsSettings
@@ -47,6 +52,8 @@ _SWITCH_INTERVAL_S: Final = 0.0005
 # What is there after the start stays; and messages die young, so the oldest generation, whose
 # collection stops everything for a quarter of a second at 100,000 actors, is rarely worth a look.
 _GC_THRESHOLDS: Final = (50_000, 20, 100)
+# Devices that connect at once, as they do after an outage, wait their turn instead of being refused.
+_BACKLOG: Final = 1024
 # Of the time for stopping, what requests that are under way get.
 _REQUESTS_SHARE: Final = 0.25
 
@@ -57,12 +64,13 @@ async def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then stop in order.
 
     Raises:
-        InvalidSettings, StorageUnavailable, SchemaMismatch: the hub cannot start; the text says why.
-        OSError: the port is taken.
+        InvalidSettings, PortUnavailable, StorageUnavailable, SchemaMismatch: the hub cannot start;
+            the text says why.
     """
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     stopping = _stop_on_signals()
     async with contextlib.AsyncExitStack() as stack:
+        sockets = stack.enter_context(claimed_port(settings.http.host, settings.http.port))
         database = await stack.enter_async_context(_database(settings))
         generated = await ensure_administrator(
             database,
@@ -70,11 +78,14 @@ async def run(settings: Settings) -> None:
             settings.administrator.password,
             now=datetime.now(UTC),
         )
+        if generated is not None:
+            _show_password(settings, generated)
         hub = await stack.enter_async_context(_hub(settings, database))
         failure = asyncio.create_task(hub.system.wait_failed())
         stack.callback(failure.cancel)
-        await stack.enter_async_context(_http(settings, database, hub))
-        _announce(settings, generated)
+        await stack.enter_async_context(_http(settings, database, hub, sockets))
+        _say(f"Tingbro {VERSION} is ready at {settings.http.base_url}")
+        _log.info(HUB_READY, url=settings.http.base_url, version=VERSION)
         gc.collect()
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
@@ -97,13 +108,22 @@ def _stop_on_signals() -> asyncio.Event:
 
 @contextlib.asynccontextmanager
 async def _database(settings: Settings) -> AsyncIterator[Database]:
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    _make_data_directory(settings.data_dir)
     database = open_database(settings.storage.database_url)
     await database.open()
     try:
         yield database
     finally:
         await database.close()
+
+
+def _make_data_directory(path: Path) -> None:
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as exc:
+        raise StorageUnavailable(
+            f"{path} cannot be made ({exc.strerror}): check TINGBRO_DATA_DIR."
+        ) from exc
 
 
 @contextlib.asynccontextmanager
@@ -130,7 +150,7 @@ async def _hub(settings: Settings, database: Database) -> AsyncIterator[Hub]:
             target_resources=TargetResources(http_session=session),
             settings=HubSettings(
                 raw_retention_days=settings.storage.raw_retention_days,
-                max_body_bytes=settings.http.max_body_bytes,
+                adapter_limits=AdapterLimits(max_body_bytes=settings.http.max_body_bytes),
             ),
         )
         await hub.start()
@@ -141,7 +161,9 @@ async def _hub(settings: Settings, database: Database) -> AsyncIterator[Hub]:
 
 
 @contextlib.asynccontextmanager
-async def _http(settings: Settings, database: Database, hub: Hub) -> AsyncIterator[None]:
+async def _http(
+    settings: Settings, database: Database, hub: Hub, sockets: Sequence[socket.socket]
+) -> AsyncIterator[None]:
     web_settings = WebSettings(
         secret_key=settings.secret_key or load_or_create_secret_key(settings.data_dir),
         version=VERSION,
@@ -159,14 +181,9 @@ async def _http(settings: Settings, database: Database, hub: Hub) -> AsyncIterat
     runner = ServerRunner(server, shutdown_timeout=settings.shutdown_timeout_s * _REQUESTS_SHARE)
     await runner.setup()
     try:
-        site = TCPSite(
-            runner,
-            settings.http.host,
-            settings.http.port,
-            ssl_context=_tls(settings.http.tls),
-            backlog=1024,
-        )
-        await site.start()
+        for bound in sockets:
+            site = SockSite(runner, bound, ssl_context=_tls(settings.http.tls), backlog=_BACKLOG)
+            await site.start()
         yield
     finally:
         await runner.cleanup()
@@ -180,15 +197,13 @@ def _tls(tls: TlsSettings | None) -> ssl.SSLContext | None:
     return context
 
 
-def _announce(settings: Settings, generated: str | None) -> None:
-    """Tell the person who started the hub where it is, and once how to enter."""
-    lines = [f"Tingbro {VERSION} is ready at {settings.http.base_url}"]
-    if generated is not None:
-        lines += [
-            "This is the first start. The administrator, shown this once:",
-            f"  e-mail    {settings.administrator.email}",
-            f"  password  {generated}",
-        ]
-    sys.stdout.write("\n".join(lines) + "\n")
+def _show_password(settings: Settings, password: str) -> None:
+    """At once: should the rest of the start fail, the administrator is there all the same."""
+    _say("This is the first start. The administrator, shown this once:")
+    _say(f"  e-mail    {settings.administrator.email}")
+    _say(f"  password  {password}")
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
     sys.stdout.flush()
-    _log.info(HUB_READY, url=settings.http.base_url, version=VERSION)

@@ -6,11 +6,13 @@ their own (`web/body.py`). What is not HTTP is answered in the API's shape, with
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from http import HTTPStatus
+from typing import Any
 
 import orjson
 import structlog
+from aiohttp import hdrs
 from aiohttp.web import BaseRequest, RequestHandler, Response, Server, StreamResponse
 
 from web.events import REQUEST_MALFORMED
@@ -19,6 +21,8 @@ _log = structlog.get_logger()
 
 # What was refused unread is read and dropped for so long, so that the answer gets through.
 _LINGERING_S = 2.0
+# Who answers; left alone, aiohttp names itself and the versions of itself and of Python.
+_SERVER_NAME = "Tingbro"
 
 
 class HubServer(Server):
@@ -72,6 +76,12 @@ class _Connection(RequestHandler):
         # aiohttp counts the heads it has read and shows the count to subclasses only.
         if self._request_count == 0:
             self.force_close()
+
+    def finish_response(
+        self, request: BaseRequest, resp: StreamResponse, start_time: float | None
+    ) -> Coroutine[Any, Any, tuple[StreamResponse, bool]]:
+        resp.headers[hdrs.SERVER] = _SERVER_NAME
+        return super().finish_response(request, resp, start_time)
 
     def handle_error(
         self,

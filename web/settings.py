@@ -16,7 +16,8 @@ from web.environment import Environment, Network
 
 KIBIBYTE: Final = 1024
 DEFAULT_MAX_BODY_BYTES: Final = 1024 * KIBIBYTE
-LARGEST_MAX_BODY_BYTES: Final = 64 * 1024 * KIBIBYTE
+# A decoder has 32 MB of memory for the payload and everything that it makes of it.
+LARGEST_MAX_BODY_BYTES: Final = 16 * 1024 * KIBIBYTE
 
 # Two at the least: a script that spins must not hold up every other one. Eight at the most: each
 # keeps its decoders resident, and a person with more cores than that can say so.

@@ -83,7 +83,7 @@ VARIABLES: Final = (
     Variable(
         "MAX_BODY_BYTES",
         "`1048576`",
-        "Largest request body accepted, 1 KiB to 64 MiB; more is answered 413.",
+        "Largest request body accepted, 1 KiB to 16 MiB; more is answered 413.",
     ),
     Variable(
         "DECODER_WORKERS",

@@ -91,8 +91,7 @@ def data_target_views(reader: Reader, rows: Sequence[DataTarget], now: datetime)
             **_data_target_columns(row),
             "application": owners[row.application_id],
             "has_recent_errors": row.id in failing,
-            # No column says it: a first attempt that succeeds leaves no row with a time of its own.
-            "last_message_date": None,
+            "last_message_date": row.last_message_at,
         }
         for row in rows
     ]

@@ -49,12 +49,14 @@ class ActorInfo:
     children: tuple[ActorInfo, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values only; instants as ISO 8601."""
+        """Plain values only; instants as ISO 8601 in UTC, durations to the microsecond."""
         fields: dict[str, Any] = {}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(value, datetime):
-                value = value.isoformat()
+                value = value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            elif isinstance(value, float):
+                value = round(value, 6)
             elif isinstance(value, ActorState):
                 value = value.value
             fields[field.name] = value

@@ -129,8 +129,7 @@ class DecoderPool:
     def release(self, decoder_id: int) -> None:
         """Lifts a decoder's quarantine and forgives its strikes. A changed script needs no release."""
         record = self._records.get(decoder_id)
-        if record is not None:
-            record.release()
+        if record is not None and record.release(time.monotonic()):
             self.report(events.QUARANTINE_LIFTED, decoder_id=decoder_id)
 
     def forget(self, decoder_id: int) -> None:

@@ -30,9 +30,13 @@ class DecoderRecord:
             self._forget_versions()
         return standing
 
-    def release(self) -> None:
-        for standing in self._standings.values():
+    def release(self, now: float) -> bool:
+        """Forgives every version; True when one of them was in quarantine."""
+        standings = self._standings.values()
+        was_quarantined = any(each.quarantined_until(now) is not None for each in standings)
+        for standing in standings:
             standing.release()
+        return was_quarantined
 
     def statistics(self, now: float) -> DecoderStatistics:
         recorder = self.recorder

@@ -21,6 +21,7 @@ _SELECT = select(
     data_target.c.name,
     data_target.c.settings,
     data_target.c.secrets,
+    data_target.c.last_message_at,
     data_target.c.created_at,
     data_target.c.updated_at,
     data_target.c.created_by,
@@ -31,6 +32,7 @@ _SORTABLE = {
     "type": data_target.c.type,
     "createdAt": data_target.c.created_at,
     "updatedAt": data_target.c.updated_at,
+    "lastMessageDate": data_target.c.last_message_at,
 }
 
 
@@ -62,6 +64,8 @@ class DataTarget:
     application_id: int
     organization_id: int
     fields: DataTargetFields
+    last_message_at: int | None
+    """When it last took something, in microseconds UTC."""
     stamps: Stamps
 
 
@@ -134,4 +138,11 @@ def _build(row: Row) -> DataTarget:
         settings=orjson.loads(row.settings),
         secrets=orjson.loads(row.secrets),
     )
-    return DataTarget(row.id, row.application_id, row.organization_id, fields, Stamps.of(row))
+    return DataTarget(
+        row.id,
+        row.application_id,
+        row.organization_id,
+        fields,
+        row.last_message_at,
+        Stamps.of(row),
+    )

@@ -131,6 +131,8 @@ data_target = Table(
     # JSON objects as text, in the names of the API. What stands in `secrets` never leaves by it.
     Column("settings", Text, nullable=False),
     Column("secrets", Text, nullable=False),
+    # When it last took something; the outbox moves it with the outcomes.
+    Column("last_message_at", BigInteger),
     *_stamps(),
     sqlite_autoincrement=True,
 )

@@ -7,7 +7,7 @@ API: the way from the journal to the receiver.
 import asyncio
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,21 +18,35 @@ from actors.runtime import ActorSystem
 from protocols.decoders import DecoderPool
 from protocols.targets import TargetResources
 from protocols.targets.http_session import http_session
-from storage import open_database
+from storage import Database, open_database
 from storage.database import Transaction
 from storage.deferred import DeferredStore
 from storage.device_keys import DeviceKeys
 from storage.device_state import DeviceStates
 from storage.embedded_journal import EmbeddedJournal
+from storage.journal import Journal, JournalLimits
 from storage.ledger import Ledger, LedgerBalance
 from storage.outbox import Outbox
 from storage.plans import PlanStore
-from storage.results import ResultStore
+from storage.results import CommitReport, MessageResult, ResultStore
 from storage.retention import Retention
 from storage.tables import entities
 from storage.target_settings import TargetSettings
 
 _STAMPS = {"created_at": 0, "updated_at": 0}
+
+
+class GatedResultStore(ResultStore):
+    """Commits while `gate` is set; a hub whose disk is slow looks like that to its devices."""
+
+    def __init__(self, database: Database, journal: Journal) -> None:
+        super().__init__(database, journal)
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def commit(self, results: Sequence[MessageResult], *, cursor: int) -> CommitReport:
+        await self.gate.wait()
+        return await super().commit(results, cursor=cursor)
 
 
 class HubInProcess:
@@ -43,6 +57,7 @@ class HubInProcess:
         path: Path,
         pool: DecoderPool,
         settings: HubSettings | None = None,
+        limits: JournalLimits | None = None,
         *,
         system: ActorSystem | None = None,
     ) -> None:
@@ -50,7 +65,8 @@ class HubInProcess:
         self.pool = pool
         self.settings = settings or HubSettings()
         self.system = system
-        self.journal = EmbeddedJournal(self.database)
+        self.journal = EmbeddedJournal(self.database, limits)
+        self.results = GatedResultStore(self.database, self.journal)
         self.ledger = Ledger(self.database)
         self.outbox = Outbox(self.database)
         self.deferred = DeferredStore(self.database)
@@ -65,7 +81,7 @@ class HubInProcess:
                 database=self.database,
                 journal=self.journal,
                 ledger=self.ledger,
-                results=ResultStore(self.database, self.journal),
+                results=self.results,
                 outbox=self.outbox,
                 deferred=self.deferred,
                 device_states=DeviceStates(self.database),

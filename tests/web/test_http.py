@@ -54,6 +54,11 @@ async def test_answers_and_errors_may_be_read_from_everywhere(api: Api) -> None:
         assert answer.headers["Access-Control-Allow-Origin"] == "*"
 
 
+async def test_answers_do_not_tell_what_the_hub_is_made_of(anonymous: Api) -> None:
+    for path in ("organization", "nothing", "/healthz", "receive-data"):
+        assert (await anonymous.call("GET", path)).headers["Server"] == "Tingbro"
+
+
 async def test_head_is_get_without_the_body(api: Api) -> None:
     answer = await api.call("HEAD", "organization")
     assert (answer.status, answer.raw) == (200, b"")

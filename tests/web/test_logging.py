@@ -2,6 +2,7 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 import structlog
@@ -41,6 +42,20 @@ def test_json_line_holds_event_level_time_and_keys() -> None:
     assert line["level"] == "info"
     assert line["port"] == 3000
     assert line["at"].endswith("Z")
+
+
+def test_line_begins_with_when_how_grave_and_what() -> None:
+    stream = configured(LogFormat.JSON)
+    structlog.get_logger().info("web.server.start", actor="/hub", port=3000)
+    assert list(json.loads(stream.getvalue())) == ["at", "level", "event", "actor", "port"]
+
+
+def test_line_on_a_terminal_begins_with_the_time() -> None:
+    stream = configured(LogFormat.CONSOLE)
+    structlog.get_logger().info("web.server.start", actor="/hub")
+    at, level, *_ = stream.getvalue().split()
+    assert datetime.fromisoformat(at).tzinfo is UTC
+    assert level.startswith("[info")
 
 
 def test_auto_is_json_when_no_terminal_reads() -> None:

@@ -26,6 +26,18 @@ async def test_tree_and_single_actors_are_shown(api: Api) -> None:
     await api.get("actors/hub/nothing", 404)
 
 
+async def test_actors_are_shown_in_the_names_of_the_api(api: Api) -> None:
+    child = {"path": "/hub/targets", "mailbox_length": 3, "children": []}
+    api.hub.actors["/hub"] = {"path": "/hub", "last_error_at": None, "children": [child]}
+    assert await api.get("actors") == {
+        "path": "/hub",
+        "lastErrorAt": None,
+        "children": [{"path": "/hub/targets", "mailboxLength": 3, "children": []}],
+    }
+    api.hub.actors["/hub/targets"] = child
+    assert (await api.get("actors/hub/targets"))["mailboxLength"] == 3
+
+
 async def test_actor_is_restarted_by_an_administrator(api: Api) -> None:
     api.hub.actors["/hub/targets/17"] = {"path": "/hub/targets/17"}
     answer = await api.call("POST", "actors/hub/targets/17/restart")

@@ -174,6 +174,7 @@ def _create_data_target() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("settings", sa.Text(), nullable=False),
         sa.Column("secrets", sa.Text(), nullable=False),
+        sa.Column("last_message_at", sa.BigInteger(), nullable=True),
         *_stamps(),
         sa.PrimaryKeyConstraint("id", name="pk_data_target"),
         sa.ForeignKeyConstraint(

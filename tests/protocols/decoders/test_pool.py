@@ -210,6 +210,24 @@ async def test_release_ends_the_quarantine(pool: DecoderPool) -> None:
     assert (counted.strikes, counted.quarantined_until) == (1, None)
 
 
+async def test_release_is_told_only_when_there_was_a_quarantine() -> None:
+    seen: list[PoolEvent] = []
+    pool = DecoderPool(quick_settings(), on_event=seen.append)
+    await pool.start()
+    try:
+        good, bad = source(ECHO), source(SPIN)
+        await ask(pool, good, {"n": 1})
+        for _ in range(3):
+            await ask(pool, bad)
+        seen.clear()
+        for each in (good, bad, bad):
+            pool.release(each.decoder_id)
+    finally:
+        await pool.stop(timeout_s=2.0)
+    lifted = [event.data for event in seen if event.name == events.QUARANTINE_LIFTED]
+    assert lifted == [{"decoder_id": bad.decoder_id}]
+
+
 async def test_script_errors_are_no_strikes(pool: DecoderPool) -> None:
     script = source("function decode(p) { throw new Error('no'); }")
     for _ in range(5):
