@@ -7,7 +7,7 @@ after the router has let what it admitted come to its end.
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -115,7 +115,8 @@ class HubSettings:
     passivate_after_s: float = 900.0
     raw_retention_days: int = 30
     """How long messages are kept, raw and decoded, and can be decoded again."""
-    adapter_limits: AdapterLimits = field(default_factory=AdapterLimits)
+    max_body_bytes: int = AdapterLimits().max_body_bytes
+    """The longest message that is taken in."""
 
 
 class Hub:
@@ -139,7 +140,7 @@ class Hub:
             keys=stores.device_keys,
             journal=stores.journal,
             now=self.system.clock.now,
-            limits=settings.adapter_limits,
+            limits=AdapterLimits(max_body_bytes=settings.max_body_bytes),
         )
         self._roster = TargetRoster(
             self.system, outbox=stores.outbox, open_target=self._open_target

@@ -28,12 +28,12 @@ class Intake:
         keys: DeviceKeys,
         journal: Journal,
         now: Callable[[], datetime],
-        limits: AdapterLimits,
+        limits: AdapterLimits | None = None,
     ) -> None:
         self._keys = keys
         self._journal = journal
         self._now = now
-        self._limits = limits
+        self._limits = limits or AdapterLimits()
         self._known: OrderedDict[str, DeviceIdentity] = OrderedDict()
         self._version = 0
 

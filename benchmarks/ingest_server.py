@@ -73,7 +73,6 @@ class _Answering:
 @asynccontextmanager
 async def _storing(api_key: str) -> AsyncIterator[Any]:
     from actors.intake import Intake
-    from protocols.adapters import AdapterLimits
     from storage import open_database
     from storage.device_keys import DeviceKeys
     from storage.embedded_journal import EmbeddedJournal
@@ -84,12 +83,7 @@ async def _storing(api_key: str) -> AsyncIterator[Any]:
         await database.write(lambda transaction: _register(transaction, api_key))
         journal = EmbeddedJournal(database)
         await journal.open()
-        yield Intake(
-            keys=DeviceKeys(database),
-            journal=journal,
-            now=lambda: datetime.now(UTC),
-            limits=AdapterLimits(),
-        )
+        yield Intake(keys=DeviceKeys(database), journal=journal, now=lambda: datetime.now(UTC))
         await database.close()
 
 

@@ -9,6 +9,7 @@ from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from marshmallow import Schema
 
+from protocols.adapters.generic_http import MAX_IDEMPOTENCY_KEY_LENGTH
 from web.access import MACHINES, PEOPLE, Needs
 from web.answers import json_response
 from web.call import Call
@@ -64,10 +65,10 @@ def build_document(described: Sequence[Route], *, version: str) -> dict[str, Any
         "apiKey", {"type": "apiKey", "in": "header", "name": "X-API-KEY"}
     )
     spec.components.schema("Error", _error_schema())
+    spec.path(path=INGEST_PATH, operations={"post": _ingest_operation()})
     for route in described:
         path = _path_of(route)
         spec.path(path=path, operations={route.method.lower(): _operation(route)})
-    spec.path(path=INGEST_PATH, operations={"post": _ingest_operation()})
     document: dict[str, Any] = spec.to_dict()
     return document
 
@@ -150,8 +151,19 @@ def _ingest_operation() -> dict[str, Any]:
         "tags": ["receive-data"],
         "security": [],
         "parameters": [
-            {"in": "query", "name": "apiKey", "required": True, "schema": {"type": "string"}},
-            {"in": "header", "name": IDEMPOTENCY_KEY, "schema": {"type": "string"}},
+            {
+                "in": "query",
+                "name": "apiKey",
+                "required": True,
+                "description": "the device's own key, as the device shows it",
+                "schema": {"type": "string", "format": "uuid"},
+            },
+            {
+                "in": "header",
+                "name": IDEMPOTENCY_KEY,
+                "description": "names the message: sent again within a day, it is kept once",
+                "schema": {"type": "string", "maxLength": MAX_IDEMPOTENCY_KEY_LENGTH},
+            },
         ],
         "requestBody": {
             "required": True,
@@ -161,6 +173,7 @@ def _ingest_operation() -> dict[str, Any]:
             "204": {"description": "Taken in, and on the disk."},
             "400": {"description": "Not acceptable JSON."},
             "403": {"description": "No device has this key."},
+            "408": {"description": "The body did not arrive in time."},
             "413": {"description": "Too large."},
             "415": {"description": "Not JSON."},
             "503": {"description": "The hub is full; see Retry-After."},

@@ -21,7 +21,6 @@ import structlog
 from aiohttp.web import ServerRunner, SockSite
 
 from actors.hub import Hub, HubSettings, Stores
-from protocols.adapters import AdapterLimits
 from protocols.decoders import DecoderPool, DecoderSettings
 from protocols.errors import StorageUnavailable
 from protocols.targets import TargetResources
@@ -150,7 +149,7 @@ async def _hub(settings: Settings, database: Database) -> AsyncIterator[Hub]:
             target_resources=TargetResources(http_session=session),
             settings=HubSettings(
                 raw_retention_days=settings.storage.raw_retention_days,
-                adapter_limits=AdapterLimits(max_body_bytes=settings.http.max_body_bytes),
+                max_body_bytes=settings.http.max_body_bytes,
             ),
         )
         await hub.start()

@@ -72,11 +72,13 @@ async def test_client_that_sends_byte_by_byte_is_given_up(tmp_path: Path, part: 
         dripping = asyncio.create_task(drip(writer, drop))
         try:
             async with asyncio.timeout(10):
-                answer = await reader.read()
+                answer = await reader.read(len(expected) or 1)
+        except ConnectionResetError:  # closed while a drop was on its way
+            answer = b""
         finally:
             dripping.cancel()
             writer.close()
-        assert answer[: len(b"HTTP/1.1 408")] == expected
+        assert answer == expected
 
 
 async def drip(writer: asyncio.StreamWriter, drop: bytes) -> None:

@@ -13,7 +13,6 @@ from actors import paths
 from actors.hub import HubSettings
 from actors.messages import CancelOrphans
 from actors.runtime import ActorSystem, VirtualClock
-from protocols.adapters import AdapterLimits
 from protocols.decoders import DecodeOutcome, DecodeRequest
 from protocols.errors import HubFull, PayloadTooLarge
 from protocols.messages import TargetId
@@ -31,7 +30,7 @@ MEBIBYTE = 1024 * 1024
 async def test_message_of_as_many_bytes_as_the_operator_allows_is_taken_in_and_no_longer_one(
     tmp_path: Path, limit_bytes: int
 ) -> None:
-    settings = HubSettings(adapter_limits=AdapterLimits(max_body_bytes=limit_bytes))
+    settings = HubSettings(max_body_bytes=limit_bytes)
     async with HubInProcess(tmp_path / "hub.db", StubPool(), settings) as hub:
         _, api_key = await hub.device(await hub.application())
         longest = b'["' + b"x" * (limit_bytes - 4) + b'"]'

@@ -178,6 +178,28 @@ async def test_counts_say_what_waits_and_since_when(pipeline: Pipeline) -> None:
     assert (counts.pending, counts.retrying, counts.oldest_created_at) == (1, 1, NOW)
 
 
+async def test_target_that_takes_something_shows_when_it_last_did(pipeline: Pipeline) -> None:
+    await pipeline.database.write(lambda transaction: make_target(transaction, TARGET))
+    items = await fill(pipeline, 1, 2, 3, 4)
+    earlier, later = NOW + timedelta(seconds=1), NOW + timedelta(seconds=2)
+    await pipeline.outbox.record([outcome(items[0], DeliveryState.DEAD, at=later)])
+    assert await last_message_at(pipeline) is None
+
+    await pipeline.outbox.record([outcome(items[1], at=later), outcome(items[2], at=earlier)])
+    assert await last_message_at(pipeline) == microseconds(later)
+
+    await pipeline.outbox.record([outcome(items[3], at=earlier)])
+    assert await last_message_at(pipeline) == microseconds(later)
+
+
+async def last_message_at(pipeline: Pipeline) -> int | None:
+    statement = select(data_target.c.last_message_at).where(data_target.c.id == TARGET)
+    row = await pipeline.database.read(lambda reader: reader.fetch_one(statement))
+    assert row is not None
+    found: int | None = row.last_message_at
+    return found
+
+
 async def test_targets_that_deliveries_wait_for_are_gone_until_they_exist(
     pipeline: Pipeline,
 ) -> None:
@@ -199,34 +221,3 @@ def make_target(transaction: Transaction, target_id: TargetId) -> None:
     transaction.insert(
         data_target, {"id": target_id, "application_id": application_id, **settings, **named}
     )
-
-
-async def test_target_that_takes_something_shows_when_it_last_did(pipeline: Pipeline) -> None:
-    await pipeline.database.write(add_target)
-    items = await fill(pipeline, 1, 2, 3, 4)
-    earlier, later = NOW + timedelta(seconds=1), NOW + timedelta(seconds=2)
-    await pipeline.outbox.record([outcome(items[0], DeliveryState.DEAD, at=later)])
-    assert await last_message_at(pipeline) is None
-
-    await pipeline.outbox.record([outcome(items[1], at=later), outcome(items[2], at=earlier)])
-    assert await last_message_at(pipeline) == microseconds(later)
-
-    await pipeline.outbox.record([outcome(items[3], at=earlier)])
-    assert await last_message_at(pipeline) == microseconds(later)
-
-
-def add_target(transaction: Transaction) -> None:
-    stamps = {"created_at": 0, "updated_at": 0}
-    city = {"id": 1, "name": "City", "open_data_dk_registered": False}
-    transaction.insert(organization, city | stamps)
-    transaction.insert(application, {"id": 1, "organization_id": 1, "name": "A"} | stamps)
-    target = {"id": TARGET, "application_id": 1, "type": "HTTP_PUSH", "name": "T"}
-    transaction.insert(data_target, target | {"settings": "{}", "secrets": "{}"} | stamps)
-
-
-async def last_message_at(pipeline: Pipeline) -> int | None:
-    statement = select(data_target.c.last_message_at).where(data_target.c.id == TARGET)
-    row = await pipeline.database.read(lambda reader: reader.fetch_one(statement))
-    assert row is not None
-    found: int | None = row.last_message_at
-    return found

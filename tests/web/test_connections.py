@@ -148,15 +148,15 @@ async def test_list_shows_connections_of_more_devices_than_fit_into_one_statemen
 
     def fill(transaction: Transaction) -> None:
         stamps = (0, 0)
-        columns = ("id", "application_id", "type", "name", "created_at", "updated_at")
+        of_device = ("id", "application_id", "type", "name", "created_at", "updated_at")
+        of_connection = ("id", "data_target_id", "created_at", "updated_at")
         ids = range(first, first + 2 * each)
         transaction.insert_many(
-            BulkInsert(iot_device, columns),
+            BulkInsert(iot_device, of_device),
             [(i, world.application, "GENERIC_HTTP", "device", *stamps) for i in ids],
         )
-        ends = ("id", "data_target_id", "created_at", "updated_at")
         transaction.insert_many(
-            BulkInsert(connection, ends), [(i, world.target, *stamps) for i in (1, 2)]
+            BulkInsert(connection, of_connection), [(i, world.target, *stamps) for i in (1, 2)]
         )
         transaction.insert_many(
             BulkInsert(connection_device, ("connection_id", "device_id")),
