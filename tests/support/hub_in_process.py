@@ -64,9 +64,9 @@ class HubInProcess:
         self.database = open_database(f"sqlite:///{path}")
         self.pool = pool
         self.settings = settings or HubSettings()
+        self.system = system
         self.journal = EmbeddedJournal(self.database, limits)
         self.results = GatedResultStore(self.database, self.journal)
-        self.system = system
         self.ledger = Ledger(self.database)
         self.outbox = Outbox(self.database)
         self.deferred = DeferredStore(self.database)
