@@ -32,8 +32,6 @@ from protocols.errors import DecodeError, DecoderCrashed, ScriptLimitExceeded
 
 _MAX_LOSSES = 3
 _ZYGOTE_RETRY_S = 1.0
-# Half-way to the lowest priority: about a tenth of the processor where others want all of it.
-_YIELDING = 10
 
 _log = structlog.get_logger(__name__)
 
@@ -282,6 +280,7 @@ def _limits_of(settings: DecoderSettings) -> WorkerLimits:
 
 def _give_way(pid: int) -> None:
     """Let everything else have the processor first: suspects and trials can wait, messages cannot."""
-    # A worker that died already, or that has changed its user, keeps the priority it has.
+    # Lowering the priority is not enough: a process that spins at a low one is still let finish its
+    # slice before a message is handled. A worker that died already has nothing to give.
     with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, pid, _YIELDING)
+        os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))

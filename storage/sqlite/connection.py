@@ -11,8 +11,9 @@ _READER_CACHE_KIB = 8_192
 _BUSY_TIMEOUT_MS = 2_000
 # The log file is cut back to this after a checkpoint that ended it.
 _LOG_SIZE_LIMIT_BYTES = 64 * 1024 * 1024
-# A checkpoint moves pages that were written often only once: 2,000 pages are 8 MiB of log.
-_CHECKPOINT_PAGES = 2_000
+# The writer's own checkpoint, in the middle of a commit, is the exception: 64 MiB of log, most of
+# which the checkpointer has moved by then.
+CHECKPOINT_PAGES = 16_384
 
 
 def connect_writer(path: Path) -> sqlite3.Connection:
@@ -23,7 +24,7 @@ def connect_writer(path: Path) -> sqlite3.Connection:
         _set(connection, "synchronous = FULL")
         _set(connection, "foreign_keys = ON")
         _set(connection, f"cache_size = -{_WRITER_CACHE_KIB}")
-        _set(connection, f"wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+        _set(connection, f"wal_autocheckpoint = {CHECKPOINT_PAGES}")
         _set(connection, f"journal_size_limit = {_LOG_SIZE_LIMIT_BYTES}")
     except BaseException:
         connection.close()
@@ -31,12 +32,13 @@ def connect_writer(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def connect_reader(path: Path) -> sqlite3.Connection:
-    """Open the file for reading; it must exist."""
+def connect_reader(path: Path, *, may_write: bool = False) -> sqlite3.Connection:
+    """Open the file, which must exist, for reading, or (`may_write`) for checkpoints too."""
     # Opened read-write, since a reader of a WAL file must be able to write its shared memory.
     connection = _connect(f"{path.absolute().as_uri()}?mode=rw")
     _set(connection, f"cache_size = -{_READER_CACHE_KIB}")
-    _set(connection, "query_only = ON")
+    if not may_write:
+        _set(connection, "query_only = ON")
     return connection
 
 

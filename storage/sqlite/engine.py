@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from protocols.errors import StorageUnavailable
 from storage.database import Database, DatabaseHealth, Reader, Transaction
+from storage.sqlite.checkpointer import Checkpointer
 from storage.sqlite.connection import connect_writer
 from storage.sqlite.errors import fence
 from storage.sqlite.lock import FileClaim
@@ -30,6 +31,8 @@ class SqliteDatabase(Database):
         self._connection: sqlite3.Connection | None = None
         self._writer: Writer | None = None
         self._readers: ReaderPool | None = None
+        self._checkpointer = None if is_shared else Checkpointer(path)
+        self._is_open = False
 
     async def open(self) -> None:
         loop = asyncio.get_running_loop()
@@ -37,12 +40,17 @@ class SqliteDatabase(Database):
         self._readers = ReaderPool(self._path)
         self._writer = Writer(self._connection, loop)
         self._writer.start()
+        if self._checkpointer is not None:
+            self._checkpointer.start()
+        self._is_open = True
 
     async def close(self) -> None:
         if self._writer is not None:
             await self._writer.stop()
         if self._readers is not None:
             await self._readers.close()
+        if self._checkpointer is not None and self._is_open:
+            await asyncio.to_thread(self._checkpointer.stop)
         if self._connection is not None:
             connection, self._connection = self._connection, None
             await asyncio.to_thread(connection.close)
