@@ -204,11 +204,15 @@ class RouterActor(Actor):
 
     async def _load(self, device_ids: list[DeviceId]) -> None:
         """Read plans and states of these devices, then pass on what has waited for them."""
-        if not self._resuming.isdisjoint(device_ids):
-            # What the instance before has told the writer must be in the state that is read.
-            await self._all_committed()
-        plans = await self._plans.load(device_ids)
-        states = await self._states.load(device_ids)
+        epoch = None
+        # A restart meanwhile makes what was read too old: more may be on its way to the disk.
+        while epoch != self._epoch:
+            epoch = self._epoch
+            if not self._resuming.isdisjoint(device_ids):
+                # What the instance before has told the writer must be in the state that is read.
+                await self._all_committed()
+            plans = await self._plans.load(device_ids)
+            states = await self._states.load(device_ids)
         for device_id in device_ids:
             entries = self._waiting.pop(device_id)
             plan, state = plans[device_id], states[device_id]
