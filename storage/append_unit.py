@@ -11,12 +11,10 @@ from sqlalchemy import BigInteger, bindparam, select, update
 from protocols.messages import MessageId, Uplink
 from storage.database import BulkInsert, Merge, Reader, Transaction
 from storage.instants import microseconds
-from storage.journal import Appended, JournalEntry
+from storage.journal import EMBEDDED, Appended, JournalEntry
 from storage.ledger_changes import LedgerChanges
 from storage.tables.pipeline import journal, journal_cursor, source_key
 from storage.uplinks import UPLINK_COLUMNS, uplink_row
-
-CURSOR_NAME = "embedded"
 
 _INSERT_ENTRIES = BulkInsert(journal, UPLINK_COLUMNS)
 _INSERT_KEYS = BulkInsert(
@@ -27,7 +25,7 @@ _INSERT_KEYS = BulkInsert(
 # Positions are never given twice, also when the last entries were settled and deleted.
 _TAKE_POSITIONS = (
     update(journal_cursor)
-    .where(journal_cursor.c.name == CURSOR_NAME)
+    .where(journal_cursor.c.partition == EMBEDDED)
     .values(tail=journal_cursor.c.tail + bindparam("count", type_=BigInteger))
     .returning(journal_cursor.c.tail)
 )

@@ -18,9 +18,9 @@ from sqlalchemy import bindparam, func, select
 from protocols.errors import Conflict, HubFull, RowRefused
 from protocols.messages import Uplink
 from storage import events
-from storage.append_unit import CURSOR_NAME, AppendUnit, Queued, Written
+from storage.append_unit import AppendUnit, Queued, Written
 from storage.database import Database
-from storage.journal import Appended, Journal, JournalEntry, JournalLimits, OnAppended
+from storage.journal import EMBEDDED, Appended, Journal, JournalEntry, JournalLimits, OnAppended
 from storage.tables.pipeline import journal, journal_cursor
 from storage.uplinks import uplink_columns, uplink_of
 
@@ -28,7 +28,7 @@ from storage.uplinks import uplink_columns, uplink_of
 _FREE_CHECK_S = 1.0
 
 _cursor_position = (
-    select(journal_cursor.c.position).where(journal_cursor.c.name == CURSOR_NAME).scalar_subquery()
+    select(journal_cursor.c.position).where(journal_cursor.c.partition == EMBEDDED).scalar_subquery()
 )
 _SELECT_CURSOR = select(_cursor_position.label("position"))
 _SELECT_UNSETTLED = (

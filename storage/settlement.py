@@ -24,9 +24,9 @@ from sqlalchemy import (
 
 from protocols.errors import Conflict, RowRefused, TingbroError
 from protocols.messages import MessageId
-from storage.append_unit import CURSOR_NAME
 from storage.database import BulkInsert, Reader, Transaction
 from storage.instants import microseconds
+from storage.journal import EMBEDDED
 from storage.ledger_changes import LedgerChanges
 from storage.message_result import CommitReport, CursorClaim, JobState, MessageResult
 from storage.result_rows import JobKey, ResultRows, StoredJob
@@ -62,20 +62,20 @@ _allowed = case(
 )
 _MOVE_CURSOR = (
     update(journal_cursor)
-    .where(journal_cursor.c.name == CURSOR_NAME)
+    .where(journal_cursor.c.partition == EMBEDDED)
     .values(
         position=_allowed,
         starts=case((_allowed > journal_cursor.c.position, 0), else_=journal_cursor.c.starts),
     )
     .returning(journal_cursor.c.position)
 )
-_SELECT_CURSOR = select(journal_cursor).where(journal_cursor.c.name == CURSOR_NAME)
+_SELECT_CURSOR = select(journal_cursor).where(journal_cursor.c.partition == EMBEDDED)
 _COUNT_START = (
     update(journal_cursor)
-    .where(journal_cursor.c.name == CURSOR_NAME)
+    .where(journal_cursor.c.partition == EMBEDDED)
     .values(starts=journal_cursor.c.starts + 1)
 )
-_FORGET_STARTS = update(journal_cursor).where(journal_cursor.c.name == CURSOR_NAME).values(starts=0)
+_FORGET_STARTS = update(journal_cursor).where(journal_cursor.c.partition == EMBEDDED).values(starts=0)
 
 
 def claim_cursor(transaction: Transaction) -> CursorClaim:
