@@ -18,6 +18,9 @@ The branches are drawn by what the catcher does, not by where the error comes fr
     |   |-- StorageUnavailable    retry the same work; nothing was lost
     |   |-- RowRefused            set this one row aside; the rest of its batch is fine
     |   |-- SchemaMismatch        a person must migrate
+    |   |-- ClaimLost             let go of these partitions; another process goes on with them
+    |   |-- LeaseLost             let go of this thing; another process goes on with it
+    |   |-- JournalMismatch       a person must say what is to become of the journal
     |-- DecodeError           the message failed to decode: keep it raw, with this error
     |   |-- ScriptError           the script threw, returned nothing, or returned what cannot be used
     |   |-- ScriptLimitExceeded   time, memory, stack or result size: counts as a strike
@@ -33,6 +36,7 @@ Each class carries `code`, a stable snake_case name for logs, metrics and APIs, 
 which says whether doing the very same thing again may succeed.
 """
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 
@@ -115,6 +119,29 @@ class RowRefused(StorageError):
 
 class SchemaMismatch(StorageError):
     code = "schema_mismatch"
+
+
+class ClaimLost(StorageError):
+    """Another process has claimed these partitions of the journal: nothing was written for them."""
+
+    code = "claim_lost"
+
+    def __init__(self, partitions: Iterable[int]) -> None:
+        self.partitions = frozenset(partitions)
+        named = ", ".join(map(str, sorted(self.partitions)))
+        super().__init__(f"Another process has taken over the journal (partition {named}).")
+
+
+class LeaseLost(StorageError):
+    """Another process holds, or may by now hold, what this one wrote for."""
+
+    code = "lease_lost"
+
+
+class JournalMismatch(StorageError):
+    """The journal is not the one that the database has settled: a person has to decide."""
+
+    code = "journal_mismatch"
 
 
 class DecodeError(TingbroError):

@@ -105,6 +105,10 @@ class Reader(Protocol):
 class Transaction(Reader, Protocol):
     """Reads and writes inside the group's transaction; sees its own changes."""
 
+    @property
+    def ledger_shard(self) -> int:
+        """Which of the ledger's rows of an organization this process adds to."""
+
     def execute(self, statement: ClauseElement, parameters: Parameters | None = None) -> int:
         """Run one statement; return how many rows it touched."""
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import BigInteger, Select, cast, func, select
 
 from storage.database import Database, Reader
 from storage.tables.entities import organization
@@ -29,7 +29,14 @@ from storage.tables.pipeline import (
 )
 
 _ORGANIZATIONS = select(organization.c.id)
-_COUNTERS = select(ledger)
+_COUNTERS = select(
+    ledger.c.organization_id,
+    *(
+        cast(func.sum(column), BigInteger).label(column.name)
+        for column in ledger.c
+        if column.name not in {"organization_id", "shard"}
+    ),
+).group_by(ledger.c.organization_id)
 _PENDING = select(journal.c.organization_id, func.count().label("rows")).group_by(
     journal.c.organization_id
 )

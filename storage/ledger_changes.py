@@ -3,9 +3,10 @@
 from storage.database import BulkInsert, Merge, Transaction
 from storage.tables.pipeline import ledger
 
-_COUNTERS = tuple(column.name for column in ledger.c if column.name != "organization_id")
+_KEYS = ("organization_id", "shard")
+_COUNTERS = tuple(column.name for column in ledger.c if column.name not in _KEYS)
 _INDEX = {name: index for index, name in enumerate(_COUNTERS)}
-_ADD = BulkInsert(ledger, ("organization_id", *_COUNTERS), dict.fromkeys(_COUNTERS, Merge.SUM))
+_ADD = BulkInsert(ledger, (*_KEYS, *_COUNTERS), dict.fromkeys(_COUNTERS, Merge.SUM))
 
 
 class LedgerChanges:
@@ -22,5 +23,7 @@ class LedgerChanges:
 
     def store(self, transaction: Transaction) -> None:
         if self._changes:
-            rows = [(organization, *row) for organization, row in self._changes.items()]
+            shard = transaction.ledger_shard
+            # In one order everywhere: two transactions that book the same rows cannot lock each other out.
+            rows = [(key, shard, *self._changes[key]) for key in sorted(self._changes)]
             transaction.insert_many(_ADD, rows)

@@ -15,14 +15,14 @@ from typing import Any
 from sqlalchemy import bindparam, delete, exists, select
 
 from protocols.identifiers import first_uuid7
-from storage.database import BulkInsert, Database, Merge, Transaction
+from storage.database import Database, Transaction
 from storage.instants import microseconds
+from storage.ledger_changes import LedgerChanges
 from storage.tables.pipeline import (
     delivery,
     delivery_attempt,
     is_deferred,
     is_waiting,
-    ledger,
     message,
     message_job,
     source_key,
@@ -122,24 +122,17 @@ def _delete_keys(transaction: Transaction, older_than: datetime) -> int:
 
 def _move(transaction: Transaction, rows: list[Any], to: str) -> None:
     """Take the rows out of the states they are booked in, and book them as deleted."""
-    gone = Counter((row.organization_id, row.state) for row in rows)
-    for (organization_id, state), count in gone.items():
-        transaction.insert_many(_BOOKS[state, to], [(organization_id, -count, count)])
+    changes = LedgerChanges()
+    for (organization_id, state), count in Counter(
+        (row.organization_id, row.state) for row in rows
+    ).items():
+        changes.add(organization_id, state, -count)
+        changes.add(organization_id, to, count)
+    changes.store(transaction)
 
 
 _UNITS = {
     RetentionKind.DELIVERIES: _delete_deliveries,
     RetentionKind.MESSAGES: _delete_messages,
     RetentionKind.SOURCE_KEYS: _delete_keys,
-}
-_STATES = {
-    "jobs_deleted": ("decoded", "failed", "no_decoder", "set_aside"),
-    "deliveries_deleted": ("delivered", "unconfirmed", "pulled", "dead", "expired", "cancelled"),
-}
-_BOOKS = {
-    (state, to): BulkInsert(
-        ledger, ("organization_id", state, to), {state: Merge.SUM, to: Merge.SUM}
-    )
-    for to, states in _STATES.items()
-    for state in states
 }

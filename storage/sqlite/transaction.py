@@ -61,6 +61,9 @@ class SqliteReader:
 class SqliteTransaction(SqliteReader):
     """Implements `Transaction`."""
 
+    # One process writes a file, so nobody waits for its rows.
+    ledger_shard = 0
+
     def __init__(self, connection: sqlite3.Connection) -> None:
         super().__init__(connection)
         self._depth = 0

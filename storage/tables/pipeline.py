@@ -61,13 +61,17 @@ journal = Table(
 journal_cursor = Table(
     "journal_cursor",
     metadata,
-    Column("name", Text, primary_key=True),
+    _number("partition", is_key=True),
     _number("position"),
     Column("tail", BigInteger, nullable=False, server_default=text("0")),
     Column("starts", Integer, nullable=False, server_default=text("0")),
+    Column("epoch", BigInteger, nullable=False, server_default=text("0")),
+    Column("holder", Text),
 )
-"""How far everything is settled, and the last position ever given (`tail`): entries settle out of
-order, so the journal's own rows do not tell. `starts` counts the starts since `position` last moved."""
+"""How far everything of a partition is settled, and the last position that the embedded journal gave
+(`tail`): entries settle out of order, so its own rows do not tell. `starts` counts the claims since
+`position` last moved. Who settles a partition has claimed it: each claim raises `epoch`, so that
+what an earlier holder still writes is refused."""
 
 source_key = Table(
     "source_key",
@@ -245,12 +249,11 @@ _COUNTERS = (
 ledger = Table(
     "ledger",
     metadata,
-    Column(
-        "organization_id",
-        BigInteger().with_variant(Integer, "sqlite"),
-        primary_key=True,
-        autoincrement=False,
-    ),
+    _number("organization_id", is_key=True),
+    _number("shard", is_key=True),
     *(Column(name, BigInteger, nullable=False, server_default=text("0")) for name in _COUNTERS),
+    sqlite_with_rowid=False,
 )
-"""What became of jobs and deliveries, in final states; those still on their way are counted from rows."""
+"""What became of jobs and deliveries, in final states; those still on their way are counted from rows.
+A balance is the sum over the shards: processes that write at once each have one of their own, so
+that none waits for another's row."""

@@ -26,9 +26,11 @@ def upgrade() -> None:
     _create_device_state()
     _create_ledger()
     cursors = sa.table(
-        "journal_cursor", sa.column("name", sa.Text), sa.column("position", sa.BigInteger)
+        "journal_cursor",
+        sa.column("partition", sa.BigInteger),
+        sa.column("position", sa.BigInteger),
     )
-    op.bulk_insert(cursors, [{"name": "embedded", "position": 0}])
+    op.bulk_insert(cursors, [{"partition": 0, "position": 0}])
 
 
 def _create_journal() -> None:
@@ -50,11 +52,13 @@ def _create_journal() -> None:
 def _create_journal_cursor() -> None:
     op.create_table(
         "journal_cursor",
-        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("partition", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("position", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("tail", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("starts", sa.Integer(), server_default=sa.text("0"), nullable=False),
-        sa.PrimaryKeyConstraint("name", name="pk_journal_cursor"),
+        sa.Column("epoch", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("holder", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("partition", name="pk_journal_cursor"),
     )
 
 
@@ -243,7 +247,8 @@ def _create_device_state() -> None:
 def _create_ledger() -> None:
     op.create_table(
         "ledger",
-        sa.Column("organization_id", _ROW_NUMBER, autoincrement=False, nullable=False),
+        sa.Column("organization_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("shard", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("accepted", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("decoded", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("failed", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
@@ -262,5 +267,6 @@ def _create_ledger() -> None:
         sa.Column(
             "deliveries_deleted", sa.BigInteger(), server_default=sa.text("0"), nullable=False
         ),
-        sa.PrimaryKeyConstraint("organization_id", name="pk_ledger"),
+        sa.PrimaryKeyConstraint("organization_id", "shard", name="pk_ledger"),
+        sqlite_with_rowid=False,
     )
