@@ -103,4 +103,4 @@ class _Kept:
     def __exit__(self, *error: object) -> None:
         if self._process.is_running:
             self._process.resume()
-        self._process.__exit__(*error)  # type: ignore[arg-type]  # as they came
+        self._process.__exit__(*error)
