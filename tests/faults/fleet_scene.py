@@ -2,18 +2,12 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Set
-from typing import Final
 
 import psycopg2
 
-from tests.faults.scene import SETTLE_TIMEOUT_S
 from tests.support.city import City
 from tests.support.load import Load
 from tests.support.receiver_process import ReceivedPush
-
-# A send that was begun may end after the target has moved: for so long, at the most, plus whatever
-# the sender was frozen for.
-SEND_TIMEOUT_S: Final = 10.0
 
 Key = tuple[int, int]
 
@@ -21,7 +15,6 @@ Key = tuple[int, int]
 async def assert_fleet_kept_its_promises(
     city: City, database_url: str, load: Load, pushes_by_target: dict[str, list[ReceivedPush]]
 ) -> None:
-    await city.settled(timeout_s=SETTLE_TIMEOUT_S)
     assert await city.client.imbalance() == 0
     _assert_kept_once(database_url, load)
     for path, pushes in pushes_by_target.items():

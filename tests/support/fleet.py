@@ -29,6 +29,7 @@ class Fleet:
         workers: int = 2,
         partitions: int = 6,
     ) -> None:
+        self.database_url = database_url
         self._settings = {
             "DATABASE_URL": database_url,
             "KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers,
