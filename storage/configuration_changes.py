@@ -7,7 +7,7 @@ looked for until it appears, or until no transaction can be that old: then it wa
 """
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -60,7 +60,7 @@ class ConfigurationChange:
 
 
 class ConfigurationChanges:
-    """One reader of the log. It outlives the actor that asks it, so that nothing is missed between."""
+    """One reader of the log. It outlives the actor that follows, so that nothing is missed between."""
 
     def __init__(
         self, database: Database, *, monotonic: Callable[[], float] = time.monotonic
@@ -69,11 +69,12 @@ class ConfigurationChanges:
         self._monotonic = monotonic
         self._last: int | None = None
         self._missing: dict[int, float] = {}
+        self._untold: dict[ConfigurationChange, None] = {}
 
     async def begin(self) -> None:
         """Follow from here. Call it before anything is read of what people set up.
 
-        What `news` tells is then what may differ from what was read. A second call does nothing.
+        What `follow` tells is then what may differ from what was read. A second call does nothing.
         """
         if self._last is not None:
             return
@@ -81,12 +82,21 @@ class ConfigurationChanges:
         self._last = last
         self._expect(range(max(1, last - _LOOK_BACK), last), seen)
 
-    async def news(self) -> list[ConfigurationChange]:
-        """Return what was committed since the last call, each change once; there may be more.
+    async def follow(self, tell: Callable[[ConfigurationChange], Awaitable[None]]) -> None:
+        """Tell, one after the other, what was committed since the last call; there may be more.
+
+        What `tell` raises is raised here, and what it was told is told again by the next call. The
+        same change twice at once is told once. Not for two callers at a time.
 
         Raises: StorageUnavailable; nothing is missed by it.
         """
         await self.begin()
+        self._untold |= dict.fromkeys(await self._news())
+        for change in list(self._untold):
+            await tell(change)
+            del self._untold[change]
+
+    async def _news(self) -> list[ConfigurationChange]:
         assert self._last is not None
         looked_for, after = list(self._missing), self._last
 

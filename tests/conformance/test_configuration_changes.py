@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from protocols.errors import StorageUnavailable
 from storage import Database, open_database
 from storage.configuration_changes import ConfigurationChange, ConfigurationChanges
 from storage.database import Transaction
@@ -69,8 +70,18 @@ async def change_numbered(database: Database, number: int, entity_id: int) -> No
     await database.write(unit)
 
 
+async def news(changes: ConfigurationChanges) -> list[ConfigurationChange]:
+    told: list[ConfigurationChange] = []
+
+    async def tell(change: ConfigurationChange) -> None:
+        told.append(change)
+
+    await changes.follow(tell)
+    return told
+
+
 async def ids(changes: ConfigurationChanges) -> list[int]:
-    return [change.entity_id for change in await changes.news()]
+    return [change.entity_id for change in await news(changes)]
 
 
 async def test_what_changes_after_the_beginning_is_told_once_and_in_order(
@@ -82,11 +93,33 @@ async def test_what_changes_after_the_beginning_is_told_once_and_in_order(
     await change(database, 2)
     await change(database, 3, entity="data_target", action="DELETE")
 
-    assert await changes.news() == [
+    assert await news(changes) == [
         ConfigurationChange("iot_device", 2, "UPDATE"),
         ConfigurationChange("data_target", 3, "DELETE"),
     ]
-    assert await changes.news() == []
+    assert await news(changes) == []
+
+
+async def test_change_that_could_not_be_told_is_told_again_and_no_other(
+    database: Database,
+) -> None:
+    changes = ConfigurationChanges(database)
+    await changes.begin()
+    for entity_id in (1, 2, 3):
+        await change(database, entity_id)
+    told: list[int] = []
+
+    async def tell(told_change: ConfigurationChange) -> None:
+        told.append(told_change.entity_id)
+        if told == [1, 2]:
+            raise StorageUnavailable("Not now.")
+
+    with pytest.raises(StorageUnavailable):
+        await changes.follow(tell)
+    await change(database, 4)
+    await changes.follow(tell)
+
+    assert told == [1, 2, 2, 3, 4]
 
 
 async def test_changes_by_another_process_are_told(
@@ -163,8 +196,8 @@ async def test_more_changes_than_are_read_at_once_are_all_told(database: Databas
 
     await database.write(unit)
     told: list[int] = []
-    while news := await ids(changes):
-        told += news
+    while ids_told := await ids(changes):
+        told += ids_told
 
     assert told == list(range(1, 2_501))
 
