@@ -146,9 +146,7 @@ class FleetActor(Actor):
 
     async def _apply(self, change: ConfigurationChange) -> None:
         try:
-            await self._member.configuration_changed(
-                what=change.entity, entity_id=change.entity_id
-            )
+            await self._member.configuration_changed(what=change.entity, entity_id=change.entity_id)
         except StorageUnavailable:
             raise
         except TingbroError as error:

@@ -5,8 +5,7 @@ from typing import Any
 
 import orjson
 
-from storage.journal import PartitionStatus
-from storage.journal import offset_of as _offset_of
+from storage.journal import PartitionStatus, offset_of
 
 Tree = Mapping[str, Any]
 """An actor and its children, as `ActorInfo.to_json` gives them."""
@@ -25,7 +24,7 @@ class ProcessReport:
     @classmethod
     def make(cls, tree: Tree, partitions: Sequence[PartitionStatus]) -> "ProcessReport":
         shown = [
-            {"partition": each.partition, "cursor": _offset_of(each.cursor), "lag": each.lag}
+            {"partition": each.partition, "cursor": offset_of(each.cursor), "lag": each.lag}
             for each in partitions
         ]
         return cls({"tree": tree, "partitions": shown})
@@ -39,7 +38,8 @@ class ProcessReport:
 
     @property
     def partitions(self) -> Sequence[Mapping[str, int]]:
-        return self._content.get("partitions", ())
+        partitions: Sequence[Mapping[str, int]] = self._content.get("partitions", ())
+        return partitions
 
     @property
     def lags(self) -> dict[int, int]:

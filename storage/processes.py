@@ -55,6 +55,7 @@ _LIST = select(
     process.c.pid,
     process.c.version,
     process.c.started_at,
+    (database_now() - process.c.started_at).label("age_us"),
     (database_now() - process.c.seen_at).label("silent_us"),
     process.c.is_well,
     process.c.cause,
@@ -95,7 +96,7 @@ class ProcessIdentity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessRow:
-    """A process as it was when it last wrote, `silent_s` ago.
+    """A process as it was when it last wrote, `silent_s` ago; it began `age_s` ago.
 
     `cause` is the path of the actor that makes it unwell. `report` is None where it was not asked
     for; it is what the process itself wrote there.
@@ -107,6 +108,7 @@ class ProcessRow:
     pid: int
     version: str
     started_at: datetime
+    age_s: float
     silent_s: float
     is_well: bool
     cause: str | None
@@ -196,11 +198,18 @@ class ProcessRegistry:
 
 
 def _build(row: Row) -> ProcessRow:
-    fields = row._asdict()
-    report = fields.pop("report", None)
-    silent_us = fields.pop("silent_us")
+    report = getattr(row, "report", None)
     return ProcessRow(
-        **fields
-        | {"started_at": instant(row.started_at), "is_well": bool(row.is_well)}
-        | {"silent_s": silent_us / _US_PER_S, "report": None if report is None else bytes(report)}
+        process_id=row.process_id,
+        role=row.role,
+        host=row.host,
+        pid=row.pid,
+        version=row.version,
+        started_at=instant(row.started_at),
+        age_s=row.age_us / _US_PER_S,
+        silent_s=row.silent_us / _US_PER_S,
+        is_well=bool(row.is_well),
+        cause=row.cause,
+        reason=row.reason,
+        report=None if report is None else bytes(report),
     )
