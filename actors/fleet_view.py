@@ -14,7 +14,7 @@ from actors.process_report import ProcessReport, Tree, below, find
 from actors.runtime import ActorInfo, ActorState, ActorSystem
 from protocols.errors import NotFound, StorageUnavailable
 from storage.process_orders import OrderKind
-from storage.processes import ProcessRow, Role
+from storage.processes import ProcessRole, ProcessRow
 
 # Who asks for the fleet's health is told within this time that the database does not answer.
 _PATIENCE_S: Final = 3.0
@@ -163,7 +163,7 @@ class FleetView:
         for verdict in verdicts:
             if not verdict.is_well:
                 return verdict
-        if not any(row.role == Role.WORKER for row in living):
+        if not any(row.role == ProcessRole.WORKER for row in living):
             return Verdict(False, None, "no worker runs: messages are taken in and wait")
         for verdict in verdicts:
             if verdict.cause is not None:

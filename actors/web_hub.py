@@ -26,7 +26,7 @@ from actors.trial_pool import StartDecoders, TrialPoolActor
 from actors.trials import DecoderTrial, DecoderTrials
 from protocols.adapters import AdapterLimits
 from protocols.decoders import DecoderPool
-from protocols.errors import NotFound
+from protocols.errors import DecoderUnavailable, HubFull, NotFound
 from storage.database import Database
 from storage.deferred import DeferredStore
 from storage.device_keys import DeviceKeys
@@ -34,7 +34,7 @@ from storage.journal import Appended, JournalAppender, PartitionStatus
 from storage.journal_overview import JournalOverview
 from storage.ledger import Ledger
 from storage.process_orders import Order, OrderKind
-from storage.processes import Role
+from storage.processes import ProcessRole
 
 log = structlog.get_logger(__name__)
 
@@ -110,12 +110,15 @@ class WebHub:
     async def test_decoder(self, code: str, payload: bytes, metadata: bytes) -> DecoderTrial:
         """Run a script on a payload without keeping anything; see `DecoderTrials.run`.
 
-        Raises: HubFull when too many trials wait already; DecoderUnavailable.
+        Raises: HubFull when too many trials wait already, or no decoder process can be started.
         """
         decoders = self.system.find(paths.DECODERS)
         if decoders is None:
             raise NotFound(f"There is no actor {paths.DECODERS}.")
-        await decoders.ask(StartDecoders())
+        try:
+            await decoders.ask(StartDecoders())
+        except DecoderUnavailable as exc:
+            raise HubFull("No decoder process can be started at present.") from exc
         return await self._trials.run(code, payload, metadata)
 
     async def replay(self, decoder_id: int, since: datetime | None, until: datetime | None) -> int:
@@ -123,7 +126,9 @@ class WebHub:
         orders = self._membership.orders
         replay = ReplayFailed(decoder_id, since, until)
         # Each worker shut the decoder out by itself, and would refuse it for minutes.
-        await orders.ask_all(Role.WORKER, OrderKind.RELEASE_DECODER, {"decoderId": decoder_id})
+        await orders.ask_all(
+            ProcessRole.WORKER, OrderKind.RELEASE_DECODER, {"decoderId": decoder_id}
+        )
         await orders.ask_housekeeper(OrderKind.REPLAY, order_body(replay))
         return await self._stores.deferred.count_failed(decoder_id, since=since, until=until)
 

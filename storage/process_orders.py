@@ -4,19 +4,23 @@ So an order is carried out once at the most: it is gone with a process that dies
 nothing this way that must happen.
 """
 
+import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, bindparam, delete, insert, or_, select
 
-from protocols.errors import NotFound
+from protocols.errors import NotFound, StorageUnavailable
 from storage.database import Database, Reader, Row, Transaction
 from storage.database_clock import database_now
 from storage.processes import LOST_AFTER_S
 from storage.tables.fleet import process, process_order
+
+# A database that cannot be written is tried for as long as it takes; who asks has less patience.
+_PATIENCE_S: Final = 10.0
 
 _TO_ME = process_order.c.process_id == bindparam("me")
 _TO_ME_OR_THE_HOUSEKEEPER = or_(_TO_ME, process_order.c.process_id.is_(None))
@@ -64,7 +68,10 @@ class Order:
 
 
 class ProcessOrders:
-    """Orders given, and those for the process that `process_id` names."""
+    """Orders given, and those for the process that `process_id` names.
+
+    Whoever asks may get StorageUnavailable: the order could not be written in time, and may be later on.
+    """
 
     def __init__(self, database: Database, process_id: str) -> None:
         self._database = database
@@ -82,7 +89,7 @@ class ProcessOrders:
                 raise NotFound(f"There is no process {process_id} that could be asked.")
             _put(transaction, process_id, kind, body)
 
-        await self._database.write(unit)
+        await self._write(unit)
 
     async def ask_all(self, role: str, kind: OrderKind, body: Mapping[str, object]) -> None:
         """Ask every living process of a role."""
@@ -91,11 +98,11 @@ class ProcessOrders:
             for row in transaction.fetch_all(_LIVING_OF_ROLE, {"of_role": role}):
                 _put(transaction, row.process_id, kind, body)
 
-        await self._database.write(unit)
+        await self._write(unit)
 
     async def ask_housekeeper(self, kind: OrderKind, body: Mapping[str, object]) -> None:
         """Ask whoever keeps house, at present or next."""
-        await self._database.write(lambda transaction: _put(transaction, None, kind, body))
+        await self._write(lambda transaction: _put(transaction, None, kind, body))
 
     async def take(self, *, keeps_house: bool) -> list[Order]:
         """Take what was asked of this process, in the order in which it was asked."""
@@ -111,6 +118,13 @@ class ProcessOrders:
             lambda transaction: transaction.fetch_all(_TAKE[keeps_house], parameters)
         )
         return sorted(map(_build, rows), key=lambda order: order.order_id)
+
+    async def _write(self, unit: Callable[[Transaction], None]) -> None:
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                await self._database.write(unit)
+        except TimeoutError as exc:
+            raise StorageUnavailable("The other process could not be asked in time.") from exc
 
 
 def _put(

@@ -65,7 +65,7 @@ _LIST_WITH_REPORTS = _LIST.add_columns(process.c.report)
 _FIND = _LIST_WITH_REPORTS.where(_ROW)
 
 
-class Role(StrEnum):
+class ProcessRole(StrEnum):
     """What a process does in a hub of several."""
 
     WEB = "web"
@@ -77,13 +77,13 @@ class ProcessIdentity:
     """One life of one process: whoever starts again is somebody else."""
 
     process_id: str
-    role: Role
+    role: ProcessRole
     host: str
     pid: int
     version: str
 
     @classmethod
-    def of_this_process(cls, role: Role, *, version: str) -> "ProcessIdentity":
+    def of_this_process(cls, role: ProcessRole, *, version: str) -> "ProcessIdentity":
         """Make one up; call it once, and name claims and leases by its `process_id` too."""
         return cls(
             process_id=f"{role}-{uuid.uuid4().hex[:8]}",

@@ -17,7 +17,7 @@ from storage import Database, open_database
 from storage.configuration_changes import ConfigurationChanges
 from storage.journal import PartitionStatus, position_of
 from storage.process_orders import Order, OrderKind, ProcessOrders
-from storage.processes import ProcessIdentity, ProcessRegistry, ProcessRow, Role
+from storage.processes import ProcessIdentity, ProcessRegistry, ProcessRole, ProcessRow
 from storage.repositories.audit import NewAuditEntry, record
 from tests.support.pipeline import NOW
 
@@ -113,7 +113,7 @@ class Scene:
         self.signal = Signal()
         self.clock = VirtualClock(NOW)
         self.system = ActorSystem(clock=self.clock)
-        identity = ProcessIdentity.of_this_process(Role.WORKER, version="1")
+        identity = ProcessIdentity.of_this_process(ProcessRole.WORKER, version="1")
         self.database, self.process_id = database, identity.process_id
         self.registry = WatchedRegistry(database, identity, self.signal)
         self.member = Member(self.signal)
@@ -124,7 +124,7 @@ class Scene:
             changes=ConfigurationChanges(database, monotonic=self.clock.monotonic),
             keeps_house=lambda: self.keeps_house,
         )
-        other = ProcessIdentity.of_this_process(Role.WEB, version="1")
+        other = ProcessIdentity.of_this_process(ProcessRole.WEB, version="1")
         self.other_database = other_database
         self.other = ProcessRegistry(other_database, other)
         self.other_orders = ProcessOrders(other_database, other.process_id)

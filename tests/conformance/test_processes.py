@@ -13,7 +13,7 @@ from storage.processes import (
     LOST_AFTER_S,
     ProcessIdentity,
     ProcessRegistry,
-    Role,
+    ProcessRole,
 )
 from storage.tables.fleet import process
 
@@ -33,7 +33,7 @@ async def other_database(database: Database, database_url: str) -> AsyncIterator
     await opened.close()
 
 
-def registry_on(database: Database, role: Role = Role.WORKER) -> ProcessRegistry:
+def registry_on(database: Database, role: ProcessRole = ProcessRole.WORKER) -> ProcessRegistry:
     return ProcessRegistry(database, ProcessIdentity.of_this_process(role, version="1.2"))
 
 
@@ -53,7 +53,7 @@ async def be_silent_for(database: Database, registry: ProcessRegistry, seconds: 
 async def test_processes_see_each_other_with_health_and_report(
     database: Database, other_database: Database
 ) -> None:
-    web, worker = registry_on(database, Role.WEB), registry_on(other_database)
+    web, worker = registry_on(database, ProcessRole.WEB), registry_on(other_database)
     await beat(web)
     await worker.beat(is_well=False, cause="/hub/writer", reason="It crashed.", report=b'{"a":1}')
 
@@ -139,7 +139,7 @@ async def test_process_that_leaves_is_gone_at_once_with_what_was_asked_of_it(
 async def test_order_reaches_the_process_that_it_is_for_once(
     database: Database, other_database: Database
 ) -> None:
-    web, worker = registry_on(database, Role.WEB), registry_on(other_database)
+    web, worker = registry_on(database, ProcessRole.WEB), registry_on(other_database)
     await beat(web)
     await beat(worker)
     of_web, of_worker = orders_of(database, web), orders_of(other_database, worker)
@@ -166,10 +166,15 @@ async def test_order_for_the_housekeeper_waits_for_one(database: Database) -> No
 
 
 async def test_all_living_processes_of_a_role_are_asked(database: Database) -> None:
-    registries = [registry_on(database, role) for role in (Role.WEB, Role.WORKER, Role.WORKER)]
+    registries = [
+        registry_on(database, role)
+        for role in (ProcessRole.WEB, ProcessRole.WORKER, ProcessRole.WORKER)
+    ]
     for registry in registries:
         await beat(registry)
-    await orders_of(database, registries[0]).ask_all(Role.WORKER, OrderKind.RELEASE_DECODER, {})
+    await orders_of(database, registries[0]).ask_all(
+        ProcessRole.WORKER, OrderKind.RELEASE_DECODER, {}
+    )
 
     counts = [len(await orders_of(database, r).take(keeps_house=False)) for r in registries]
 
