@@ -6,7 +6,7 @@ after the router has let what it admitted come to its end.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,6 +20,7 @@ from actors.deferral import DeferralActor
 from actors.device import DeviceActor
 from actors.fleet import FleetActor
 from actors.fleet_view import Verdict
+from actors.house import House
 from actors.housekeeping import HousekeepingActor
 from actors.intake import Intake
 from actors.journal import JournalActor
@@ -28,8 +29,10 @@ from actors.messages import (
     CancelOrphans,
     ConfigurationChanged,
     ReplayFailed,
+    WakeElsewhere,
 )
 from actors.metrics import fleet_metrics, hub_metrics
+from actors.ownership import Ownership, SoleOwnership
 from actors.plan_book import PlanBook
 from actors.readiness import Readiness
 from actors.replay import ReplayActor
@@ -44,8 +47,9 @@ from actors.runtime import (
     Strategy,
     Supervisor,
 )
-from actors.targets import TargetRoster
+from actors.targets import TargetRoster, target_name
 from actors.trials import DecoderTrial, DecoderTrials
+from actors.wake_ups import WakeUpActor
 from actors.writer import WriterActor
 from protocols.adapters import AdapterLimits
 from protocols.decoders import DecoderPool
@@ -64,6 +68,7 @@ from storage.plans import PlanStore
 from storage.process_orders import Order, OrderKind
 from storage.results import MessageResult, ResultStore
 from storage.retention import Retention, RetentionKind
+from storage.signals import Signals
 from storage.target_settings import TargetSettings
 
 # Restarts of one target must never take its siblings along; its own back-off bounds them.
@@ -113,10 +118,13 @@ class Hub:
         pool: DecoderPool,
         target_resources: TargetResources,
         settings: HubSettings,
+        ownership: Ownership | None = None,
+        signals: Signals | None = None,
         membership: Membership | None = None,
         system: ActorSystem | None = None,
     ) -> None:
-        """`membership` makes it one of several processes; without, it is the whole hub."""
+        """`ownership` says what this process acts for, by default everything; `signals` and
+        `membership` make it one of several processes, without them it is the whole hub."""
         self._stores = stores
         self._pool = pool
         self._membership = membership
@@ -130,8 +138,14 @@ class Hub:
             limits=AdapterLimits(max_body_bytes=settings.max_body_bytes),
         )
         self._roster = TargetRoster(
-            self.system, outbox=stores.outbox, open_target=self._open_target
+            self.system,
+            outbox=stores.outbox,
+            settings=stores.target_settings,
+            open_target=self._open_target,
+            wake_elsewhere=self._wake_elsewhere,
         )
+        self.ownership = ownership or SoleOwnership()
+        self._signals = signals
         self._ready = False
         self._assigned = asyncio.Event()
         self._trials = DecoderTrials(pool, self.system.clock.now)
@@ -148,6 +162,8 @@ class Hub:
         if membership is not None:
             await membership.changes.begin()
         await self.system.start()
+        if self._signals is not None:
+            self._spawn("wake-ups", WakeUpActor, signals=self._signals, roster=self._roster)
         writer = self._spawn(
             "writer",
             WriterActor,
@@ -155,10 +171,12 @@ class Hub:
             on_committed=self._announce,
             on_untold=self._roster.look_again,
         )
+        decoding = self._spawn("decoders", DecodingActor, pool=self._pool)
+        house = House(self.system, self._house_specs(decoding, writer))
+        self.ownership.prepare(self.system, (house, self._roster))
         self._spawn(
             "targets", Supervisor, strategy=Strategy.ONE_FOR_ONE, max_restarts=_NEVER_ESCALATE
         )
-        decoding = self._spawn("decoders", DecodingActor, pool=self._pool)
         devices = self._make_directory(writer, decoding)
         self._spawn(
             "router",
@@ -177,28 +195,7 @@ class Hub:
             writer=writer,
             holds=stores.journal.holds,
         )
-        self._spawn(
-            "replay",
-            ReplayActor,
-            deferred=stores.deferred,
-            plans=stores.plans,
-            decoding=decoding,
-            writer=writer,
-        )
-        kept = timedelta(days=self._settings.raw_retention_days)
-        self._spawn(
-            "housekeeping",
-            HousekeepingActor,
-            retention=stores.retention,
-            keep={
-                RetentionKind.DELIVERIES: kept,
-                RetentionKind.MESSAGES: kept,
-                RetentionKind.SOURCE_KEYS: stores.journal.source_key_window,
-            },
-            outbox=stores.outbox,
-        )
-        for target_id in await stores.target_settings.ids():
-            self._roster.start(target_id)
+        await self.ownership.begin()
         if membership is not None:
             self._spawn("fleet", FleetActor, membership=membership, member=self)
         # The last to start is the first to stop: then nothing new is admitted.
@@ -232,12 +229,36 @@ class Hub:
         What is not finished by then is in the journal and the outbox: the next start goes on.
         """
         self._ready = False
+        self.ownership.retire()
         report = await self.system.stop(timeout_s)
         # How the actors ended, `actor.system.stop` has said.
         log.info(events.HUB_STOP, is_clean=report.is_clean)
 
     def _spawn(self, name: str, actor_class: type[Actor], **arguments: Any) -> ActorRef[Any]:
         return self.system.spawn(paths.HUB, ChildSpec(name, actor_class, (), arguments))
+
+    def _house_specs(self, decoding: ActorRef[Any], writer: ActorRef[Any]) -> tuple[ChildSpec, ...]:
+        stores = self._stores
+        kept = timedelta(days=self._settings.raw_retention_days)
+        replay = {
+            "deferred": stores.deferred,
+            "plans": stores.plans,
+            "decoding": decoding,
+            "writer": writer,
+        }
+        housekeeping = {
+            "retention": stores.retention,
+            "keep": {
+                RetentionKind.DELIVERIES: kept,
+                RetentionKind.MESSAGES: kept,
+                RetentionKind.SOURCE_KEYS: stores.journal.source_key_window,
+            },
+            "outbox": stores.outbox,
+        }
+        return (
+            ChildSpec("replay", ReplayActor, (), replay),
+            ChildSpec("housekeeping", HousekeepingActor, (), housekeeping),
+        )
 
     def _make_directory(
         self, writer: ActorRef[Any], decoding: ActorRef[Any]
@@ -254,6 +275,10 @@ class Hub:
 
     def _announce(self, results: Sequence[MessageResult]) -> None:
         self._roster.deliver(outbox_items(results))
+
+    def _wake_elsewhere(self, target_ids: Collection[TargetId]) -> None:
+        if (wake_ups := self.system.find(paths.WAKE_UPS)) is not None:
+            wake_ups.tell(WakeElsewhere(target_ids))
 
     async def _open_target(self, target_id: TargetId) -> Target:
         row = await self._stores.target_settings.load(target_id)
@@ -291,11 +316,10 @@ class Hub:
         device_id = DeviceId(entity_id) if what == "iot_device" else None
         self._find(paths.ROUTER).tell(ConfigurationChanged(device_id))
         if what in _TARGETS_BELONG_TO:
-            await self._roster.reconcile(
-                self._stores.target_settings.ids,
-                changed=TargetId(entity_id) if what == "data_target" else None,
-            )
-            self._find(paths.HOUSEKEEPING).tell(CancelOrphans())
+            replaced = target_name(TargetId(entity_id)) if what == "data_target" else None
+            await self.ownership.reconsider(replaced=replaced)
+            if (housekeeping := self.system.find(paths.HOUSEKEEPING)) is not None:
+                housekeeping.tell(CancelOrphans())
 
     # -- the fleet's member --------------------------------------------------------------------
 

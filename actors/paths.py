@@ -2,6 +2,8 @@
 
 HUB = "/hub"
 WRITER = "/hub/writer"
+LEASES = "/hub/leases"
+WAKE_UPS = "/hub/wake-ups"
 TARGETS = "/hub/targets"
 DECODERS = "/hub/decoders"
 DEVICES = "/hub/devices"
