@@ -1,0 +1,150 @@
+"""The copy itself: opens both databases, moves every row in one transaction, compares."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from sqlalchemy import func, select
+
+from protocols.errors import Conflict, NotFound, SchemaMismatch, StorageUnavailable
+from storage.copying.identities import IdentityKind, identities_of
+from storage.copying.stream import Identities, Page, SourceStream, TableEnd
+from storage.copying.tables import CopiedTable, copied_tables
+from storage.copying.vacancy import check_source, check_vacant
+from storage.database import Database, Transaction
+from storage.engines import open_database
+from storage.ledger import Ledger
+from storage.place import place_of
+
+OnTable = Callable[[str, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class CopyReport:
+    """What was copied: rows by table, and how many texts held a NUL and were mended."""
+
+    rows: dict[str, int] = field(default_factory=dict)
+    mended_texts: int = 0
+
+    @property
+    def total(self) -> int:
+        return sum(self.rows.values())
+
+
+async def copy_database(source_url: str, target_url: str, on_table: OnTable) -> CopyReport:
+    """Copy everything from one database into another, which has the schema and is empty.
+
+    No hub may run on either. All of it is written in one transaction: whatever ends the copy early
+    leaves the target empty. `on_table` is told, on a thread, of each table that has been read and
+    how many rows it had.
+
+    Raises:
+        NotFound: there is no source.
+        Conflict: the target is not empty, or cannot take what the source holds.
+        SchemaMismatch: one of them does not have this version's schema.
+        StorageUnavailable: a hub runs on one of them, or one cannot be read or written.
+    """
+    _refuse_nonsense(source_url, target_url)
+    async with _opened(source_url) as source, _opened(target_url) as target:
+        await source.read(lambda reader: check_source(reader, _kind(target_url)))
+        work = _Copying(source, source_url, target_url, on_table)
+        try:
+            report = await target.write(work)
+        except _Interrupted:
+            reason = work.cause or target.health().reason or "The connection was lost."
+            raise StorageUnavailable(
+                f"The copy was interrupted, and {place_of(target_url)} is as empty as before. "
+                f"{reason} Mend that, then run the same command again."
+            ) from None
+        if await Ledger(source).balance() != await Ledger(target).balance():
+            raise Conflict("The books of the copy differ from the source's: do not use the copy.")
+    return report
+
+
+class _Copying:
+    """The write unit. It is run once: a second run would only hide what ended the first."""
+
+    def __init__(
+        self, source: Database, source_url: str, target_url: str, on_table: OnTable
+    ) -> None:
+        self._source = source
+        self._source_kind = _kind(source_url)
+        self._target_kind = _kind(target_url)
+        self._target_place = place_of(target_url)
+        self._on_table = on_table
+        self._loop = asyncio.get_running_loop()
+        self._has_run = False
+        self.cause: str | None = None
+
+    def __call__(self, transaction: Transaction) -> CopyReport:
+        if self._has_run:
+            raise _Interrupted
+        self._has_run = True
+        tables = copied_tables()
+        check_vacant(transaction, tables, self._target_place)
+        try:
+            return self._fill(transaction, tables)
+        except StorageUnavailable as exc:
+            self.cause = str(exc)
+            # As itself it would have the engine try until the database is well again.
+            raise _Interrupted from exc
+
+    def _fill(self, transaction: Transaction, tables: Sequence[CopiedTable]) -> CopyReport:
+        rows = dict.fromkeys((table.name for table in tables), 0)
+        stream = SourceStream(self._source, self._source_kind, tables, self._loop)
+        with stream.open() as parts:
+            for part in parts:
+                match part:
+                    case Page(table, page):
+                        transaction.insert_many(table.insert, page)
+                        rows[table.name] += len(page)
+                    case TableEnd(table, count):
+                        _compare(transaction, table, rows[table.name], count)
+                        self._on_table(table.name, count)
+                    case Identities(last_ids):
+                        identities_of(self._target_kind).go_on_behind(transaction, last_ids)
+        return CopyReport(rows, sum(table.mended_texts for table in tables))
+
+
+class _Interrupted(Exception):
+    """One of the databases failed; nothing was written."""
+
+
+@asynccontextmanager
+async def _opened(url: str) -> AsyncIterator[Database]:
+    """One of the two databases, claimed for the copy alone."""
+    database = open_database(url, migrate=False)
+    try:
+        await database.open()
+    except SchemaMismatch as exc:
+        raise SchemaMismatch(f"{place_of(url)}: {exc}") from exc
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+def _refuse_nonsense(source_url: str, target_url: str) -> None:
+    if source_url == target_url:
+        raise Conflict("Source and target are the same database.")
+    # Opening a file that is not there would make it.
+    for url in (source_url, target_url):
+        if _kind(url) is IdentityKind.SQLITE and not Path(place_of(url)).exists():
+            raise NotFound(f"There is no database at {place_of(url)}.")
+
+
+def _kind(url: str) -> IdentityKind:
+    return IdentityKind(urlsplit(url).scheme)
+
+
+def _compare(transaction: Transaction, table: CopiedTable, sent: int, counted: int) -> None:
+    row = transaction.fetch_one(select(func.count().label("rows")).select_from(table.table))
+    stored = 0 if row is None else row.rows
+    if not sent == counted == stored:
+        raise Conflict(
+            f"Table {table.name} has {counted} rows in the source, {sent} were read and {stored} "
+            "are in the target: nothing was kept of this copy."
+        )
