@@ -18,23 +18,36 @@ class Role(StrEnum):
     UP = "up"
     WEB = "web"
     WORKER = "worker"
+    MIGRATE = "migrate"
 
 
 _IS_POSTGRESQL: Final = "postgresql://"
+_KAFKA_IS_NOT_FOR_ONE: Final = (
+    f"{PREFIX}KAFKA_BOOTSTRAP_SERVERS is not for `tingbro up`, which keeps its journal in the "
+    "database: run `tingbro web` and `tingbro worker`, or unset it."
+)
+_KAFKA_NEEDS_POSTGRESQL: Final = (
+    f"{PREFIX}DATABASE_URL must be a postgresql:// address when {PREFIX}KAFKA_BOOTSTRAP_SERVERS is "
+    "set: a hub that keeps its journal in Kafka keeps its state there."
+)
 
 
 def role_problems(role: Role, environment: Environment) -> list[str]:
     """One sentence for each thing that this role lacks; nothing about what is refused already."""
+    has_kafka = environment.text("KAFKA_BOOTSTRAP_SERVERS") is not None
     if role is Role.UP:
-        return _of_one_process(environment)
-    problems = []
+        return [_KAFKA_IS_NOT_FOR_ONE] if has_kafka else []
     url = environment.text("DATABASE_URL") or ""
-    if not url.startswith(_IS_POSTGRESQL) and not environment.is_refused("DATABASE_URL"):
+    is_shared = url.startswith(_IS_POSTGRESQL) or environment.is_refused("DATABASE_URL")
+    if role is Role.MIGRATE:
+        return [_KAFKA_NEEDS_POSTGRESQL] if has_kafka and not is_shared else []
+    problems = []
+    if not is_shared:
         problems.append(
             f"{PREFIX}DATABASE_URL must be a postgresql:// address for `tingbro {role}`: its "
             "processes share their state there. With SQLite run `tingbro up`, which is all in one."
         )
-    if environment.text("KAFKA_BOOTSTRAP_SERVERS") is None:
+    if not has_kafka:
         problems.append(
             f"{PREFIX}KAFKA_BOOTSTRAP_SERVERS must be set for `tingbro {role}`: messages go from "
             "the web processes to the workers through Kafka. Without Kafka run `tingbro up`."
@@ -45,12 +58,3 @@ def role_problems(role: Role, environment: Environment) -> list[str]:
             "opens has to be good at every other."
         )
     return problems
-
-
-def _of_one_process(environment: Environment) -> list[str]:
-    if environment.text("KAFKA_BOOTSTRAP_SERVERS") is None:
-        return []
-    return [
-        f"{PREFIX}KAFKA_BOOTSTRAP_SERVERS is not for `tingbro up`, which keeps its journal in the "
-        "database: run `tingbro web` and `tingbro worker`, or unset it."
-    ]

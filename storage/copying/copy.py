@@ -43,12 +43,14 @@ async def copy_database(source_url: str, target_url: str, on_table: OnTable) -> 
 
     Raises:
         NotFound: there is no source.
+        InvalidSettings: no engine knows one of the URLs.
         Conflict: the target is not empty, or cannot take what the source holds.
         SchemaMismatch: one of them does not have this version's schema.
         StorageUnavailable: a hub runs on one of them, or one cannot be read or written.
     """
+    closed = [open_database(url, migrate=False) for url in (source_url, target_url)]
     _refuse_nonsense(source_url, target_url)
-    async with _opened(source_url) as source, _opened(target_url) as target:
+    async with _opened(closed[0], source_url) as source, _opened(closed[1], target_url) as target:
         await source.read(lambda reader: check_source(reader, _kind(target_url)))
         work = _Copying(source, source_url, target_url, on_table)
         try:
@@ -114,9 +116,8 @@ class _Interrupted(Exception):
 
 
 @asynccontextmanager
-async def _opened(url: str) -> AsyncIterator[Database]:
+async def _opened(database: Database, url: str) -> AsyncIterator[Database]:
     """One of the two databases, claimed for the copy alone."""
-    database = open_database(url, migrate=False)
     try:
         await database.open()
     except SchemaMismatch as exc:

@@ -38,6 +38,13 @@ def test_everything_that_web_lacks_is_said_at_once() -> None:
         assert any(problem.startswith(f"TINGBRO_{name} ") for problem in problems), name
 
 
+def test_migration_takes_a_database_alone_but_kafka_only_with_postgresql() -> None:
+    read_settings({}, Role.MIGRATE)
+    read_settings(FLEET, Role.MIGRATE)
+    (problem,) = problems_of(Role.MIGRATE, {"TINGBRO_KAFKA_BOOTSTRAP_SERVERS": "kafka:9092"})
+    assert problem.startswith("TINGBRO_DATABASE_URL must be a postgresql:// address")
+
+
 def test_worker_needs_no_secret_key() -> None:
     problems = problems_of(Role.WORKER, {})
     assert len(problems) == 2
