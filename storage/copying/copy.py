@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from sqlalchemy import func, select
-
 from protocols.errors import Conflict, NotFound, SchemaMismatch, StorageUnavailable
-from storage.copying.identities import IdentityKind, identities_of
-from storage.copying.stream import Identities, Page, SourceStream, TableEnd
+from storage.copying.engines import EngineKind, particulars_of
+from storage.copying.pages import TablePages
+from storage.copying.stream import LastIds, Page, SourceStream, TableEnd
 from storage.copying.tables import CopiedTable, copied_tables
 from storage.copying.vacancy import check_source, check_vacant
 from storage.database import Database, Transaction
@@ -86,6 +85,7 @@ class _Copying:
             raise _Interrupted
         self._has_run = True
         tables = copied_tables()
+        particulars_of(self._target_kind).lift_limits(transaction)
         check_vacant(transaction, tables, self._target_place)
         try:
             return self._fill(transaction, tables)
@@ -96,18 +96,18 @@ class _Copying:
 
     def _fill(self, transaction: Transaction, tables: Sequence[CopiedTable]) -> CopyReport:
         rows = dict.fromkeys((table.name for table in tables), 0)
+        pages = {table.name: TablePages(table) for table in tables}
         stream = SourceStream(self._source, self._source_kind, tables, self._loop)
         with stream.open() as parts:
             for part in parts:
                 match part:
-                    case Page(table, page):
-                        transaction.insert_many(table.insert, page)
-                        rows[table.name] += len(page)
-                    case TableEnd(table, count):
-                        _compare(transaction, table, rows[table.name], count)
-                        self._on_table(table.name, count)
-                    case Identities(last_ids):
-                        identities_of(self._target_kind).go_on_behind(transaction, last_ids)
+                    case Page():
+                        name = part.table.name
+                        rows[name] += _store(transaction, part, pages[name])
+                    case TableEnd(table):
+                        self._on_table(table.name, rows[table.name])
+                    case LastIds(last_ids):
+                        particulars_of(self._target_kind).go_on_behind(transaction, last_ids)
         return CopyReport(rows, sum(table.mended_texts for table in tables))
 
 
@@ -133,19 +133,22 @@ def _refuse_nonsense(source_url: str, target_url: str) -> None:
         raise Conflict("Source and target are the same database.")
     # Opening a file that is not there would make it.
     for url in (source_url, target_url):
-        if _kind(url) is IdentityKind.SQLITE and not Path(place_of(url)).exists():
+        if _kind(url) is EngineKind.SQLITE and not Path(place_of(url)).exists():
             raise NotFound(f"There is no database at {place_of(url)}.")
 
 
-def _kind(url: str) -> IdentityKind:
-    return IdentityKind(urlsplit(url).scheme)
+def _kind(url: str) -> EngineKind:
+    is_sqlite = urlsplit(url).scheme == "sqlite"
+    return EngineKind.SQLITE if is_sqlite else EngineKind.POSTGRESQL
 
 
-def _compare(transaction: Transaction, table: CopiedTable, sent: int, counted: int) -> None:
-    row = transaction.fetch_one(select(func.count().label("rows")).select_from(table.table))
-    stored = 0 if row is None else row.rows
-    if not sent == counted == stored:
+def _store(transaction: Transaction, page: Page, pages: TablePages) -> int:
+    """Write a page and read it back by its bounds; return how many rows it had."""
+    transaction.insert_many(page.table.insert, page.rows)
+    stored = pages.count(transaction, page.bounds)
+    if stored != len(page.rows):
         raise Conflict(
-            f"Table {table.name} has {counted} rows in the source, {sent} were read and {stored} "
-            "are in the target: nothing was kept of this copy."
+            f"Of {len(page.rows)} rows of {page.table.name} the target holds {stored}: nothing was "
+            "kept of this copy."
         )
+    return stored

@@ -1,10 +1,11 @@
 """Reading a table page by page, in the order of its primary key and in bounded memory.
 
 A page is cut before it is read: first come the keys and sizes of the next rows, then the rows up
-to the key at which the page is full. So one row may be as large as it is, but never a thousand of them.
+to the key at which the page is full. So one row may be as large as it is, but never a thousand of
+them; and no statement takes long, however large the table.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -19,11 +20,16 @@ from sqlalchemy import (
     tuple_,
 )
 
+from protocols.errors import Conflict
 from storage.copying.tables import CopiedTable
 from storage.database import Reader, Row
 
 PAGE_ROWS: Final = 1_000
 PAGE_BYTES: Final = 4 * 1024 * 1024
+
+
+Bounds = Mapping[str, Any]
+"""The parameters that find the rows of one page."""
 
 
 class TablePages:
@@ -34,34 +40,45 @@ class TablePages:
         size: ColumnElement[Any] = literal(0)
         for column in table.wide:
             size = size + func.coalesce(func.length(column), 0)
-        sizes = select(*table.keys, cast(size, BigInteger).label("page_size")).limit(PAGE_ROWS)
-        rows = select(*table.table.c).where(self._compare("last", is_after=False))
-        self._sizes = self._both(sizes)
-        self._rows = self._both(rows)
+        is_within = self._compare("last", is_after=False)
+        sizes = select(*table.keys, cast(size, BigInteger).label("page_size"))
+        self._sizes = self._both(sizes.order_by(*self._keys).limit(PAGE_ROWS))
+        self._rows = self._both(select(*table.table.c).where(is_within).order_by(*self._keys))
+        counts = select(func.count().label("rows")).select_from(table.table)
+        self._counts = self._both(counts.where(is_within))
 
-    def read(self, reader: Reader) -> Iterator[Sequence[Row]]:
+    def read(self, reader: Reader) -> Iterator[tuple[Bounds, Sequence[Row]]]:
         """Yield every row of the table once; each page fits in memory beside a few others."""
-        after: Sequence[Any] | None = None
-        while (last := self._last_of_page(reader, after)) is not None:
-            statement = self._rows[after is not None]
-            yield reader.fetch_all(statement, {**_named("last", last), **_named("after", after)})
-            after = last
+        after: Bounds = {}
+        while (page := self._next_page(reader, after)) is not None:
+            last, count = page
+            bounds = {**after, **_named("last", last)}
+            rows = reader.fetch_all(self._rows[bool(after)], bounds)
+            if len(rows) != count:
+                raise Conflict(f"A page of {count} rows was read as {len(rows)}.")
+            yield bounds, rows
+            after = _named("after", last)
 
-    def _last_of_page(self, reader: Reader, after: Sequence[Any] | None) -> Sequence[Any] | None:
-        """The key of the page's last row; None when nothing is left."""
-        statement = self._sizes[after is not None]
-        last, size = None, 0
-        for row in reader.fetch_all(statement, _named("after", after)):
+    def count(self, reader: Reader, bounds: Bounds) -> int:
+        """How many rows of this page are here."""
+        row = reader.fetch_one(self._counts["after_0" in bounds], bounds)
+        return 0 if row is None else int(row.rows)
+
+    def _next_page(self, reader: Reader, after: Bounds) -> tuple[Sequence[Any], int] | None:
+        """The key of the page's last row, and how many rows it has; None when nothing is left."""
+        last: Sequence[Any] | None = None
+        count = size = 0
+        for row in reader.fetch_all(self._sizes[bool(after)], after):
             size += row.page_size
-            if last is not None and size > PAGE_BYTES:
+            if count and size > PAGE_BYTES:
                 break
             last = [row[place] for place in range(len(self._keys))]
-        return last
+            count += 1
+        return None if last is None else (last, count)
 
     def _both(self, statement: Select[Any]) -> tuple[Select[Any], Select[Any]]:
         """The statement for the first page, and the one for a page after another."""
-        ordered = statement.order_by(*self._keys)
-        return ordered, ordered.where(self._compare("after", is_after=True))
+        return statement, statement.where(self._compare("after", is_after=True))
 
     def _compare(self, prefix: str, *, is_after: bool) -> ColumnElement[bool]:
         bounds = [
@@ -76,5 +93,5 @@ class TablePages:
         return compared
 
 
-def _named(prefix: str, key: Sequence[Any] | None) -> dict[str, Any]:
-    return {f"{prefix}_{place}": value for place, value in enumerate(key or ())}
+def _named(prefix: str, key: Sequence[Any]) -> Bounds:
+    return {f"{prefix}_{place}": value for place, value in enumerate(key)}

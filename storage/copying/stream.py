@@ -1,7 +1,8 @@
 """From the thread that reads the source to the thread that writes the target.
 
 The source's pages are made inside one unit of the source, which is what makes them one snapshot;
-a short queue keeps it from running ahead of the target.
+a short queue keeps it from running ahead of the target. An engine that runs its units on the loop is
+held up there while the queue is full: nothing else happens in a process that copies.
 """
 
 import asyncio
@@ -13,10 +14,9 @@ from queue import Empty, Full, Queue
 from threading import Event
 from typing import Final
 
-from sqlalchemy import func, select
-
-from storage.copying.identities import IdentityKind, identities_of
-from storage.copying.pages import TablePages
+from protocols.errors import StorageUnavailable
+from storage.copying.engines import EngineKind, particulars_of
+from storage.copying.pages import Bounds, TablePages
 from storage.copying.tables import CopiedTable
 from storage.database import Database, Reader
 
@@ -27,28 +27,28 @@ _POLL_S: Final = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Rows of one table, ready for any engine."""
+    """Rows of one table, ready for any engine; `bounds` finds exactly them."""
 
     table: CopiedTable
     rows: Sequence[Sequence[object]]
+    bounds: Bounds
 
 
 @dataclass(frozen=True, slots=True)
 class TableEnd:
-    """All pages of this table were sent; so many rows it has by the database's own count."""
+    """All pages of this table were sent."""
 
     table: CopiedTable
-    rows: int
 
 
 @dataclass(frozen=True, slots=True)
-class Identities:
+class LastIds:
     """The last id that the source gave, by table."""
 
     last_ids: dict[str, int]
 
 
-Part = Page | TableEnd | Identities
+Part = Page | TableEnd | LastIds
 
 
 class SourceStream:
@@ -57,7 +57,7 @@ class SourceStream:
     def __init__(
         self,
         source: Database,
-        kind: IdentityKind,
+        kind: EngineKind,
         tables: Sequence[CopiedTable],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
@@ -67,6 +67,7 @@ class SourceStream:
         self._loop = loop
         self._parts: Queue[Part] = Queue(_PAGES_AHEAD)
         self._is_abandoned = Event()
+        self._has_begun = False
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Iterator[Part]]:
@@ -88,12 +89,17 @@ class SourceStream:
                     return reading.result()
 
     def _send(self, reader: Reader) -> None:
+        if self._has_begun:
+            # An engine that lost its connection begins a read anew, on a snapshot of now.
+            raise StorageUnavailable("The connection to the source was lost.")
+        self._has_begun = True
+        particulars = particulars_of(self._kind)
+        particulars.lift_limits(reader)
         for table in self._tables:
-            for rows in TablePages(table).read(reader):
-                self._put(Page(table, table.values(rows)))
-            counted = reader.fetch_one(select(func.count().label("rows")).select_from(table.table))
-            self._put(TableEnd(table, counted.rows if counted is not None else 0))
-        self._put(Identities(identities_of(self._kind).last_ids(reader)))
+            for bounds, rows in TablePages(table).read(reader):
+                self._put(Page(table, table.values(rows), bounds))
+            self._put(TableEnd(table))
+        self._put(LastIds(particulars.last_ids(reader)))
 
     def _put(self, part: Part) -> None:
         while not self._is_abandoned.is_set():

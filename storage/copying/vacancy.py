@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import literal, select
 
 from protocols.errors import Conflict
-from storage.copying.identities import IdentityKind
+from storage.copying.engines import EngineKind
 from storage.copying.tables import CopiedTable
 from storage.database import Reader
 from storage.tables.fleet import journal_topic
@@ -15,10 +15,10 @@ _ONE = literal(1).label("one")
 _USED_CURSOR = select(_ONE).where((journal_cursor.c.partition > 0) | (journal_cursor.c.tail > 0))
 
 
-def check_source(reader: Reader, target_kind: IdentityKind) -> None:
+def check_source(reader: Reader, target_kind: EngineKind) -> None:
     """Raises Conflict when a part of the hub would stay behind in Kafka."""
     has_topic = reader.fetch_one(select(_ONE).select_from(journal_topic).limit(1)) is not None
-    if has_topic and target_kind is IdentityKind.SQLITE:
+    if has_topic and target_kind is EngineKind.SQLITE:
         raise Conflict(
             "The journal of this hub is a topic of Kafka, which a hub on SQLite does not read: what "
             "waits there would stay behind. Copy to PostgreSQL instead."

@@ -2,8 +2,8 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -24,8 +24,8 @@ from storage.tables import load_tables
 from storage.tables.entities import application, iot_device, organization
 from storage.tables.fleet import journal_topic, lease, process
 from storage.tables.pipeline import journal, journal_cursor, message
-from tests.conformance.conftest import ENGINES
 from tests.support.pipeline import job, outcome, pipeline_on, result, uplink
+from tests.support.postgresql import PostgresqlServer
 
 STAMPS = {"created_at": 1, "updated_at": 2}
 # What a hub that runs writes about itself.
@@ -42,16 +42,29 @@ class Pair:
             return await copy_database(self.source, self.target, lambda _table, _rows: None)
 
 
-@pytest.fixture(params=sorted(product(ENGINES, ENGINES)), ids="-to-".join)
-async def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Pair:
+@pytest.fixture(params=sorted(product(("postgresql", "sqlite"), repeat=2)), ids="-to-".join)
+async def pair(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Pair]:
     """Two databases with the schema and nothing in them."""
-    urls = []
-    for name, engine in zip(("source", "target"), request.param, strict=True):
-        (tmp_path / name).mkdir()
-        urls.append(ENGINES[engine](tmp_path / name))
-        async with opened(urls[-1]):
-            pass
-    return Pair(*urls)
+    with ExitStack() as stack:
+        urls = [
+            stack.enter_context(_new_database(engine, tmp_path / name, request))
+            for name, engine in zip(("source", "target"), request.param, strict=True)
+        ]
+        for url in urls:
+            async with opened(url):
+                pass
+        yield Pair(*urls)
+
+
+@contextmanager
+def _new_database(engine: str, directory: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    if engine == "sqlite":
+        yield f"sqlite:///{directory}.db"
+        return
+    server: PostgresqlServer = request.getfixturevalue("postgresql")
+    name = server.create_database()
+    yield server.url(name)
+    server.drop_database(name)
 
 
 @asynccontextmanager
@@ -272,7 +285,9 @@ async def test_database_of_a_running_hub_is_refused(pair: Pair, end: str) -> Non
 
 
 async def test_leases_and_processes_stay_behind(pair: Pair) -> None:
-    await insert_rows(pair.source, lease, {"name": "target/1", "holder": "w", "epoch": 3})
+    held = {"name": "target/1", "holder": "w", "epoch": 3}
+    async with opened(pair.source) as database:
+        await database.write(lambda transaction: transaction.execute(insert(lease), held))
     await pair.copy()
     assert await rows_of(pair.target, lease) == []
     assert await rows_of(pair.target, process) == []

@@ -1,4 +1,4 @@
-"""The last id that a database gave for each table, also when that row is gone.
+"""What a copy has to know of each engine beyond the contract: its limits, and the ids that it gave.
 
 Ids are never given twice: messages, deliveries and the audit log name what they were about by
 id, long after it was deleted. So a copy must go on behind the last id given, not behind the greatest.
@@ -40,17 +40,23 @@ _RAISE_SEQUENCE: Final = (
 _SELECT_STATE: Final = select(
     literal_column("last_value", BigInteger), literal_column("is_called", Boolean)
 )
+# The last argument: for this transaction only.
+_NEVER_IDLE: Final = select(func.set_config("idle_in_transaction_session_timeout", "0", True))
 
 
-class IdentityKind(StrEnum):
-    """How a database remembers it; the value is the scheme of its URL."""
+class EngineKind(StrEnum):
+    """Which engine a URL names."""
 
     SQLITE = "sqlite"
     POSTGRESQL = "postgresql"
 
 
-class Identities(ABC):
-    """Both methods run inside units."""
+class Particulars(ABC):
+    """Its methods run inside units."""
+
+    @abstractmethod
+    def lift_limits(self, reader: Reader) -> None:
+        """Let this unit take its time: while one side of a copy works, the other is idle."""
 
     @abstractmethod
     def last_ids(self, reader: Reader) -> dict[str, int]:
@@ -61,12 +67,15 @@ class Identities(ABC):
         """Give no id of these tables again, up to the given ones and up to those that stand there."""
 
 
-def identities_of(kind: IdentityKind) -> Identities:
-    return SqliteIdentities() if kind is IdentityKind.SQLITE else PostgresqlIdentities()
+def particulars_of(kind: EngineKind) -> Particulars:
+    return SqliteParticulars() if kind is EngineKind.SQLITE else PostgresqlParticulars()
 
 
-class SqliteIdentities(Identities):
+class SqliteParticulars(Particulars):
     """AUTOINCREMENT tables remember in `sqlite_sequence`; the others go on behind their greatest row."""
+
+    def lift_limits(self, reader: Reader) -> None:
+        """There are none."""
 
     def last_ids(self, reader: Reader) -> dict[str, int]:
         remembered = {row.name: int(row.seq) for row in reader.fetch_all(_SELECT_SEQUENCES)}
@@ -81,8 +90,11 @@ class SqliteIdentities(Identities):
                 transaction.execute(insert(_sequences), {"name": one.name, "seq": last})
 
 
-class PostgresqlIdentities(Identities):
+class PostgresqlParticulars(Particulars):
     """Each table has a sequence of its own."""
+
+    def lift_limits(self, reader: Reader) -> None:
+        reader.fetch_all(_NEVER_IDLE)
 
     def last_ids(self, reader: Reader) -> dict[str, int]:
         found: dict[str, int] = {}
