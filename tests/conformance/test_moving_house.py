@@ -15,15 +15,17 @@ DEVICES = 4
 ROUND = 8
 
 
-async def test_hub_on_the_copy_finishes_what_the_first_one_began(tmp_path: Path) -> None:
-    source, target = tmp_path / "source.db", tmp_path / "target.db"
+async def test_hub_on_the_copy_finishes_what_the_first_one_began(
+    tmp_path: Path, database_url: str
+) -> None:
+    source, target = f"sqlite:///{tmp_path / 'source.db'}", database_url
     async with Receiver(status(503)) as receiver:
         await _work_until_everything_waits_somewhere(source, receiver)
-        empty = open_database(f"sqlite:///{target}")
+        empty = open_database(target)
         await empty.open()
         await empty.close()
 
-        await copy_database(f"sqlite:///{source}", f"sqlite:///{target}", lambda _t, _r: None)
+        await copy_database(source, target, lambda _table, _rows: None)
 
         receiver.answer = status(200)
         refused = {request.headers["webhook-id"] for request in receiver.requests}
@@ -37,9 +39,9 @@ async def test_hub_on_the_copy_finishes_what_the_first_one_began(tmp_path: Path)
         assert balance.jobs.decoded == balance.deliveries.delivered == DEVICES * 2 * ROUND
 
 
-async def _work_until_everything_waits_somewhere(path: Path, receiver: Receiver) -> None:
+async def _work_until_everything_waits_somewhere(url: str, receiver: Receiver) -> None:
     pool = StubPool()
-    async with HubInProcess(path, pool) as hub:
+    async with HubInProcess(url, pool) as hub:
         application_id = await hub.application()
         target_id = await hub.target(application_id, receiver.url)
         deferring, prompt = await hub.decoder(), await hub.decoder()

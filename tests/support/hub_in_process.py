@@ -54,14 +54,15 @@ class HubInProcess:
 
     def __init__(
         self,
-        path: Path,
+        path: Path | str,
         pool: DecoderPool,
         settings: HubSettings | None = None,
         limits: JournalLimits | None = None,
         *,
         system: ActorSystem | None = None,
     ) -> None:
-        self.database = open_database(f"sqlite:///{path}")
+        # A text is the URL of a database, which may be of another engine.
+        self.database = open_database(path if isinstance(path, str) else f"sqlite:///{path}")
         self.pool = pool
         self.settings = settings or HubSettings()
         self.system = system
