@@ -3,7 +3,7 @@
 The router admits at most `window` messages; the writer's commits give the credits back. What is
 admitted is held here until it is settled, whatever happens to the actors in between: this is the
 completion of each position. Nothing is lost when the window is full, because the journal holds
-what was not admitted, and `behind` says that it has to be read again.
+what was not admitted, and `behind` says which partitions have to be read again.
 """
 
 import time
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from protocols.messages import DeviceId
-from storage.journal import JournalEntry
+from storage.journal import Cursors, JournalEntry, partition_of
 
 # A decode that takes this long is the exception (the median is below a millisecond): its message is
 # deferred, so that the watermark can pass it.
@@ -38,8 +38,10 @@ class AdmissionWindow:
         self._monotonic = monotonic
         self._admitted: dict[int, Admitted] = {}
         self._typical_s = 0.0
-        self.last_position = 0
-        self.behind = False
+        self.last: dict[int, int] = {}
+        """The last position that was admitted of each partition that may be admitted from."""
+        self.behind: set[int] = set()
+        """Partitions that hold entries which found no room: nothing is admitted past those."""
 
     def __len__(self) -> int:
         return len(self._admitted)
@@ -52,18 +54,27 @@ class AdmissionWindow:
         """Admit up to `window` messages from now on."""
         self._window = window
 
+    def begin(self, cursors: Cursors) -> None:
+        """Forget everything; from now on admit what lies behind these positions, and it only."""
+        self._admitted.clear()
+        self.last = dict(cursors)
+        self.behind = set()
+
     def admit(self, entries: list[JournalEntry]) -> list[JournalEntry]:
         """Take what is new and finds room; what finds none is left to the journal (`behind`)."""
         admitted: list[JournalEntry] = []
         now_s = self._monotonic()
+        last, behind = self.last, self.behind
         for entry in entries:
-            if entry.position <= self.last_position:
+            position = entry.position
+            partition = partition_of(position)
+            if partition in behind or position <= last.get(partition, position):
                 continue
             if len(self._admitted) >= self._window:
-                self.behind = True
-                break
-            self._admitted[entry.position] = Admitted(entry, now_s)
-            self.last_position = entry.position
+                behind.add(partition)
+                continue
+            self._admitted[position] = Admitted(entry, now_s)
+            last[partition] = position
             admitted.append(entry)
         return admitted
 

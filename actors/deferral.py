@@ -7,6 +7,7 @@ What may wait for one decoder in one organization is bounded. Beyond the bound t
 have waited longest fail, with that reason; they are kept, and a replay decodes them.
 """
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -44,10 +45,13 @@ class DeferralActor(Actor):
         deferred: DeferredStore,
         devices: Directory[DeviceId],
         writer: ActorRef[Any],
+        holds: Callable[[DeviceId], bool],
         cap: int = _CAP,
     ) -> None:
-        """`cap` is how many jobs may wait for one decoder in one organization."""
+        """`holds` says whether a device is this process's; `cap` is how many jobs may wait for one
+        decoder in one organization."""
         super().__init__()
+        self._holds = holds
         self._deferred = deferred
         self._devices = devices
         self._writer = writer
@@ -82,7 +86,7 @@ class DeferralActor(Actor):
                 device_ids = await self._deferred.deferred_devices(after=after, limit=_SCAN_DEVICES)
                 if not device_ids:
                     break
-                for device_id in device_ids:
+                for device_id in filter(self._holds, device_ids):
                     router.tell(DriveDeferred(device_id))
                 after = device_ids[-1]
             await self._enforce_cap()
@@ -108,9 +112,10 @@ class DeferralActor(Actor):
         while excess > 0:
             limit = min(excess, _CAP_SLICE)
             oldest = await self._deferred.oldest(decoder_id, organization_id, limit=limit)
-            if not oldest:
+            ours = [message for message in oldest if self._holds(message.uplink.device_id)]
+            if not ours:
                 return
-            for message in oldest:
+            for message in ours:
                 given_up = _given_up(message, decoder_id, self.clock.now())
                 self._writer.tell(WriteResult(given_up, None))
             await all_committed(self._writer)

@@ -20,12 +20,11 @@ from actors.deferral import DeferralActor
 from actors.device import DeviceActor
 from actors.housekeeping import HousekeepingActor
 from actors.intake import Intake
+from actors.journal import JournalActor
 from actors.messages import (
     CancelOrphans,
     ConfigurationChanged,
-    DrainUplinks,
     ReplayFailed,
-    UplinksJournaled,
 )
 from actors.metrics import hub_metrics
 from actors.plan_book import PlanBook
@@ -51,7 +50,7 @@ from storage.database import Database
 from storage.deferred import DeferredStore
 from storage.device_keys import DeviceKeys
 from storage.device_state import DeviceStates
-from storage.journal import Appended, Journal
+from storage.journal import Appended, JournalAppender, JournalReader
 from storage.ledger import Ledger
 from storage.outbox import Outbox, outbox_items
 from storage.plans import PlanStore
@@ -61,10 +60,6 @@ from storage.target_settings import TargetSettings
 
 # Restarts of one target must never take its siblings along; its own back-off bounds them.
 _NEVER_ESCALATE = 1_000_000
-_DRAIN_SHARE = 0.5
-# A database that cannot be written tries for ever. Unreleased, the next start only takes the first
-# messages more carefully.
-_RELEASE_PATIENCE_S = 1.0
 # Each holds its script and payload until a worker has run it.
 _TRIALS_LIMIT = 32
 # Deleting one of these takes the data targets below it along.
@@ -78,7 +73,8 @@ class Stores:
     """What the hub keeps its messages in; made by the composition root, on one database."""
 
     database: Database
-    journal: Journal
+    appender: JournalAppender
+    journal: JournalReader
     ledger: Ledger
     results: ResultStore
     outbox: Outbox
@@ -138,7 +134,7 @@ class Hub:
         self.system = system or ActorSystem(name="hub")
         self.intake = Intake(
             keys=stores.device_keys,
-            journal=stores.journal,
+            journal=stores.appender,
             now=self.system.clock.now,
             limits=AdapterLimits(max_body_bytes=settings.max_body_bytes),
         )
@@ -146,14 +142,18 @@ class Hub:
             self.system, outbox=stores.outbox, open_target=self._open_target
         )
         self._ready = False
+        self._assigned = asyncio.Event()
         self._trials = 0
 
     # -- life --------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Start the tree; when this returns, messages are taken in and what waited goes on."""
+        """Start the tree; when this returns, messages are taken in and what waited goes on.
+
+        Raises:
+            JournalMismatch: the journal is not the one that the database knows.
+        """
         stores = self._stores
-        claim = await stores.results.claim_cursor()
         await self.system.start()
         writer = self._spawn(
             "writer",
@@ -167,7 +167,7 @@ class Hub:
         )
         decoding = self._spawn("decoders", DecodingActor, pool=self._pool)
         devices = self._make_directory(writer, decoding)
-        router = self._spawn(
+        self._spawn(
             "router",
             RouterActor,
             journal=stores.journal,
@@ -175,11 +175,14 @@ class Hub:
             states=stores.device_states,
             devices=devices,
             writer=writer,
-            process_crashes=claim.crashes,
         )
-        stores.journal.subscribe(lambda entries: router.tell(UplinksJournaled(entries)))
         self._spawn(
-            "deferral", DeferralActor, deferred=stores.deferred, devices=devices, writer=writer
+            "deferral",
+            DeferralActor,
+            deferred=stores.deferred,
+            devices=devices,
+            writer=writer,
+            holds=stores.journal.holds,
         )
         self._spawn(
             "replay",
@@ -203,7 +206,30 @@ class Hub:
         )
         for target_id in await stores.target_settings.ids():
             self._roster.start(target_id)
+        # The last to start is the first to stop: then nothing new is admitted.
+        self._spawn(
+            "journal",
+            JournalActor,
+            reader=stores.journal,
+            on_assigned=self._on_assigned,
+            on_mismatch=self.system.note_failure,
+        )
+        await self._await_assignment()
         self._ready = True
+
+    async def _await_assignment(self) -> None:
+        assigned = asyncio.create_task(self._assigned.wait())
+        failed = asyncio.create_task(self.system.wait_failed())
+        await asyncio.wait((assigned, failed), return_when=asyncio.FIRST_COMPLETED)
+        if failed.done():
+            assigned.cancel()
+            raise failed.result()
+        failed.cancel()
+
+    def _on_assigned(self) -> None:
+        # What other processes have committed for these devices stands before what comes now.
+        self._roster.look_again()
+        self._assigned.set()
 
     async def stop(self, *, timeout_s: float) -> None:
         """Let what was admitted come to its end for a while, then stop the tree.
@@ -211,21 +237,7 @@ class Hub:
         What is not finished by then is in the journal and the outbox: the next start goes on.
         """
         self._ready = False
-        drained = asyncio.Event()
-        router = self.system.find(paths.ROUTER)
-        if router is not None:
-            router.tell(DrainUplinks(drained.set))
-            try:
-                async with asyncio.timeout(timeout_s * _DRAIN_SHARE):
-                    await drained.wait()
-            except TimeoutError:
-                log.warning(events.HUB_DRAIN_TIMEOUT, timeout_s=timeout_s * _DRAIN_SHARE)
-        report = await self.system.stop(timeout_s * (1 - _DRAIN_SHARE))
-        try:
-            async with asyncio.timeout(_RELEASE_PATIENCE_S):
-                await self._stores.results.release_cursor()
-        except TimeoutError:
-            log.warning(events.HUB_RELEASE_TIMEOUT, timeout_s=_RELEASE_PATIENCE_S)
+        report = await self.system.stop(timeout_s)
         # How the actors ended, `actor.system.stop` has said.
         log.info(events.HUB_STOP, is_clean=report.is_clean)
 

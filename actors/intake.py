@@ -13,7 +13,7 @@ from protocols.errors import NotFound
 from protocols.identifiers import new_message_id
 from protocols.messages import Uplink
 from storage.device_keys import DeviceIdentity, DeviceKeys
-from storage.journal import Appended, Journal
+from storage.journal import Appended, JournalAppender
 
 # About 300 bytes each: the keys of all the devices of a large city in 30 MB.
 _CAPACITY = 100_000
@@ -26,7 +26,7 @@ class Intake:
         self,
         *,
         keys: DeviceKeys,
-        journal: Journal,
+        journal: JournalAppender,
         now: Callable[[], datetime],
         limits: AdapterLimits | None = None,
     ) -> None:

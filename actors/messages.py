@@ -13,7 +13,7 @@ from protocols.decoders import DecodeOutcome, DecodeRequest
 from protocols.messages import DeviceId, Uplink
 from storage.deferred import DeferredMessage
 from storage.device_state import DeviceStateRow
-from storage.journal import JournalEntry
+from storage.journal import Cursors, JournalEntry
 from storage.outbox import OutboxItem
 from storage.plans import DevicePlan
 from storage.results import MessageResult
@@ -23,9 +23,27 @@ from storage.results import MessageResult
 
 @dataclass(frozen=True, slots=True)
 class UplinksJournaled:
-    """These entries are on disk, in position order; told once per commit."""
+    """These entries are durable, in the order of each partition; each is told once."""
 
     entries: list[JournalEntry]
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionsAssigned:
+    """Settle what stands behind these positions; `crashes` as `JournalListener.assigned` says."""
+
+    cursors: Cursors
+    crashes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetUplinks:
+    """What was admitted and is not settled is for another process, or another start, to settle.
+
+    Call `on_forgotten` on the loop once no device holds anything of it any more.
+    """
+
+    on_forgotten: Callable[[], None]
 
 
 # -- router to device -------------------------------------------------------------------------
@@ -143,14 +161,15 @@ class UplinksAdmitted:
 
 @dataclass(frozen=True, slots=True)
 class AdmissionRestated:
-    """These positions, and none before them, are admitted and not settled, up to `last_position`.
+    """These positions, and none before them, are admitted and not settled, up to those in `last`.
 
-    It comes first when the router or the writer begins. Until then a writer knows nothing of what
-    was admitted, and must not take a gap for settled.
+    `last` names one position for each partition that is assigned. It comes first when the router or the writer
+    begins, and when partitions are assigned. Until then a writer knows nothing of what was
+    admitted, and must not take a gap for settled.
     """
 
     positions: list[int]
-    last_position: int
+    last: Cursors
     epoch: int
 
 
@@ -192,6 +211,13 @@ class DeliveriesCreated:
     """These deliveries of one target are in the outbox."""
 
     items: list[OutboxItem]
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimsLost:
+    """A transaction was refused, because another process has claimed these partitions."""
+
+    partitions: frozenset[int]
 
 
 # -- configuration and operation --------------------------------------------------------------

@@ -7,15 +7,15 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from actors.runtime import ActorInfo, ActorState, ActorSystem
 from protocols.decoders import DecoderPool
-from storage.journal import Journal
+from storage.journal import JournalReader
 
 
-def hub_metrics(system: ActorSystem, journal: Journal, pool: DecoderPool) -> Iterator[Metric]:
+def hub_metrics(system: ActorSystem, journal: JournalReader, pool: DecoderPool) -> Iterator[Metric]:
     """Yield one family after the other; a few hundred microseconds for a hundred actors."""
     yield GaugeMetricFamily(
         "tingbro_journal_backlog_messages",
         "Messages that are acknowledged and not yet settled.",
-        value=journal.backlog,
+        value=sum(partition.lag for partition in journal.status()),
     )
     yield from _actor_metrics(system)
     yield from _decoder_metrics(pool)

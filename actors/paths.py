@@ -9,6 +9,7 @@ ROUTER = "/hub/router"
 DEFERRAL = "/hub/deferral"
 REPLAY = "/hub/replay"
 HOUSEKEEPING = "/hub/housekeeping"
+JOURNAL = "/hub/journal"
 
 
 def target_path(target_id: int) -> str:

@@ -28,6 +28,8 @@ from actors.messages import (
     DispatchUplink,
     DrainUplinks,
     DriveDeferred,
+    ForgetUplinks,
+    PartitionsAssigned,
     ResumeDeferred,
     ResumeUplinks,
     SetAsideUplink,
@@ -40,7 +42,7 @@ from actors.plan_book import PlanBook
 from actors.runtime import Actor, ActorRef, Directory, Restarted
 from protocols.messages import DeviceId
 from storage.device_state import DeviceStates
-from storage.journal import Journal, JournalEntry
+from storage.journal import Cursors, JournalEntry, JournalReader, partition_of
 
 WINDOW = 4_096
 # Two process crashes at the same cursor: one of the next messages may be the reason, so that they
@@ -49,6 +51,7 @@ _CAUTIOUS_AFTER_CRASHES = 2
 _SET_ASIDE_AFTER_CRASHES = 2
 _SWEEP_S = 0.025
 _LOAD_CHUNK = 500
+_PUT_AWAY_S = 0.75
 
 # An epoch is what lies between two restatements; a router that is made anew goes on counting.
 _epochs = itertools.count(1)
@@ -62,28 +65,26 @@ class RouterActor(Actor):
     def __init__(
         self,
         *,
-        journal: Journal,
+        journal: JournalReader,
         plans: PlanBook,
         states: DeviceStates,
         devices: Directory[DeviceId],
         writer: ActorRef[Any],
-        process_crashes: int = 0,
         window: int = WINDOW,
     ) -> None:
-        """`process_crashes` is how often the process has crashed at the cursor it starts from."""
         super().__init__()
         self._journal = journal
         self._plans = plans
         self._states = states
         self._devices = devices
         self._writer = writer
-        self._is_cautious = process_crashes >= _CAUTIOUS_AFTER_CRASHES
+        self._is_cautious = False
         self._window_size = window
-        self._window = AdmissionWindow(
-            window=1 if self._is_cautious else window, monotonic=self.clock.monotonic
-        )
+        self._window = AdmissionWindow(window=window, monotonic=self.clock.monotonic)
         self._fresh: list[JournalEntry] = []
-        self._reading = False
+        self._reading: int | None = None
+        self._read_last = -1
+        self._unread: set[int] = set()
         self._waiting: dict[DeviceId, list[JournalEntry]] = {}
         self._resuming: set[DeviceId] = set()
         self._driving: set[DeviceId] = set()
@@ -95,19 +96,24 @@ class RouterActor(Actor):
         self._drain: DrainUplinks | None = None
 
     async def on_start(self) -> None:
-        """Go on behind the cursor: what was admitted before and not settled is admitted again."""
+        """Go on behind the cursors: what was admitted before and not settled is admitted again."""
         for path in (paths.WRITER, paths.DECODERS):
             if (ref := self.system.find(path)) is not None:
                 self.watch(ref)
-        self._window.last_position = await self._journal.cursor()
-        self._restate_admission()
-        self._begin_again(self._devices.active_keys())
-        self._start_reading(resuming=True)
+        self._begin(await self._journal.cursors())
 
     def on_receive(self, message: Any) -> None:
         match message:
             case UplinksJournaled():
                 self._take(message.entries)
+            case PartitionsAssigned():
+                self._drain = None
+                if message.crashes >= _CAUTIOUS_AFTER_CRASHES:
+                    self._is_cautious = True
+                    self._window.widen(1)
+                self._begin(message.cursors)
+            case ForgetUplinks():
+                self._forget(message)
             case UplinksSettled():
                 self._settle(message.positions)
             case Tick():
@@ -132,11 +138,34 @@ class RouterActor(Actor):
 
     # -- in: journal -------------------------------------------------------------------------
 
+    def _begin(self, cursors: Cursors) -> None:
+        """Settle these partitions from here on, and no others."""
+        self._window.begin(cursors)
+        self._window.behind.update(cursors)
+        self._unread = set(cursors)
+        self._restate_admission()
+        self._begin_again(self._devices.active_keys())
+        self._catch_up()
+
+    def _forget(self, message: ForgetUplinks) -> None:
+        self._window.begin({})
+        self._set_aside.clear()
+        for waiting in (self._waiting, self._resuming, self._driving, self._fresh):
+            waiting.clear()
+        self._restate_admission()
+        self.create_task(self._put_away(message))
+
+    async def _put_away(self, message: ForgetUplinks) -> None:
+        await self._devices.put_away_all(_PUT_AWAY_S)
+        message.on_forgotten()
+
     def _take(self, entries: list[JournalEntry]) -> None:
-        if self._reading:
-            self._fresh.extend(entries[: max(0, self._window_size - len(self._fresh)) + 1])
-        elif not self._window.behind and self._drain is None:
-            self._admit(entries)
+        if self._drain is not None:
+            return
+        if self._reading is not None:
+            room = self._window_size + 1 - len(self._fresh)
+            self._fresh += [e for e in entries if partition_of(e.position) == self._reading][:room]
+        self._admit(entries)
 
     def _admit(self, entries: list[JournalEntry], *, resuming: bool = False) -> None:
         admitted = self._window.admit(entries)
@@ -151,30 +180,39 @@ class RouterActor(Actor):
         else:
             self._route(admitted)
 
-    def _start_reading(self, *, resuming: bool = False) -> None:
-        if not self._reading and self._drain is None:
-            self._reading = True
-            self.create_task(self._read(resuming=resuming))
-
-    async def _read(self, *, resuming: bool) -> None:
-        """Admit from the journal what the window had no room for, then what came meanwhile."""
-        limit = self._window.room
-        entries = await self._journal.unsettled_after(self._window.last_position, limit)
-        fresh, self._fresh = self._fresh, []
-        self._reading = False
-        self._window.behind = False
-        self._admit(entries, resuming=resuming)
-        if len(entries) >= limit or len(fresh) > self._window_size:
-            self._window.behind = True
-        else:
-            self._admit(fresh)
-        self._catch_up()
-
     def _catch_up(self) -> None:
-        if (self._window.behind and self._window.room >= max(1, self._window_size // 2)) or (
-            self._window.behind and self._is_cautious and self._window.room
-        ):
-            self._start_reading()
+        """Read what found no room once there is some; one partition at a time."""
+        room = self._window.room
+        enough = 1 if self._is_cautious else max(1, self._window_size // 2)
+        behind = self._window.behind
+        if self._reading is None and self._drain is None and behind and room >= enough:
+            # In turn, so that one with a long backlog does not keep the others waiting.
+            self._reading = min(
+                behind, key=lambda partition: (partition <= self._read_last, partition)
+            )
+            self._read_last = self._reading
+            self.create_task(self._read(self._reading, self._epoch))
+
+    async def _read(self, partition: int, epoch: int) -> None:
+        """Admit from the journal what the window had no room for, then what came meanwhile."""
+        limit, after = self._window.room, self._window.last.get(partition)
+        entries: list[JournalEntry] = []
+        try:
+            if after is not None:
+                entries = await self._journal.unsettled_after(after, limit)
+        finally:
+            fresh, self._fresh = self._fresh, []
+            self._reading = None
+        if partition in self._window.last and self._drain is None and epoch == self._epoch:
+            is_first = partition in self._unread
+            self._unread.discard(partition)
+            self._window.behind.discard(partition)
+            self._admit(entries, resuming=is_first)
+            if len(entries) >= limit or len(fresh) > self._window_size:
+                self._window.behind.add(partition)
+            else:
+                self._admit(fresh)
+        self._catch_up()
 
     # -- on: devices -------------------------------------------------------------------------
 
@@ -214,7 +252,10 @@ class RouterActor(Actor):
             plans = await self._plans.load(device_ids)
             states = await self._states.load(device_ids)
         for device_id in device_ids:
-            entries = self._waiting.pop(device_id)
+            waiting = self._waiting.pop(device_id, None)
+            if waiting is None:
+                continue  # forgotten meanwhile
+            entries = waiting
             plan, state = plans[device_id], states[device_id]
             resumed = device_id in self._resuming
             if resumed:
@@ -305,7 +346,7 @@ class RouterActor(Actor):
     def _restate_admission(self) -> None:
         positions = [entry.position for entry in self._window.entries()]
         self._epoch = next(_epochs)
-        self._writer.tell(AdmissionRestated(positions, self._window.last_position, self._epoch))
+        self._writer.tell(AdmissionRestated(positions, dict(self._window.last), self._epoch))
 
     async def _decode_again(self) -> None:
         """Tell every active device, a few at a time, so that everything else goes on."""

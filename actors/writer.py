@@ -1,4 +1,4 @@
-"""WriterActor: writes the results of messages, and with them the cursor, in one transaction.
+"""WriterActor: writes the results of messages, and with them the cursors, in one transaction.
 
 While one transaction is being committed the next batch collects: the batch is as large as the disk
 is slow, and no timer is needed. A result for a position that is already written, or already on its
@@ -7,7 +7,7 @@ way, is dropped: after a crash of some actor the router dispatches again, and th
 
 import asyncio
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -18,6 +18,7 @@ from actors import events, paths
 from actors.messages import (
     AdmissionRestated,
     AwaitCommit,
+    ClaimsLost,
     SetAsideUplink,
     UplinksAdmitted,
     UplinksSettled,
@@ -25,8 +26,9 @@ from actors.messages import (
 )
 from actors.runtime import Actor
 from actors.watermark import Watermark
-from protocols.errors import StorageUnavailable
+from protocols.errors import ClaimLost, ConnectionLost, StorageUnavailable
 from protocols.messages import DeviceId, MessageId
+from storage.journal import Cursors, partition_of
 from storage.results import JobResult, JobState, MessageResult, ResultStore
 
 # Far below the number of values that one statement may have; larger ones gain nothing.
@@ -45,20 +47,24 @@ class WriterActor(Actor):
         results: ResultStore,
         on_committed: Callable[[Sequence[MessageResult]], None],
         on_untold: Callable[[], None],
+        publish: Callable[[Sequence[MessageResult]], Awaitable[None]] | None = None,
     ) -> None:
         """`on_committed` is called on the loop with what is on disk, `on_untold` when the outbox
-        may hold what nobody was told of; both must only tell."""
+        may hold what nobody was told of; both must only tell. `publish` is awaited before a batch
+        is committed, and maybe again: its readers are told at least once."""
         super().__init__()
+        self._publish = publish
         self._results = results
         self._on_committed = on_committed
         self._on_untold = on_untold
-        self._watermark: Watermark | None = None
+        self._watermarks: dict[int, Watermark] = {}
         self._epoch: int | None = None
         self._batch: dict[int, MessageResult] = {}
         self._numbers = itertools.count()
         self._live: dict[MessageId, int] = {}
         self._states: dict[DeviceId, bytes | None] = {}
         self._writing: set[int] = set()
+        self._lost: set[int] = set()
         self._awaited: list[AwaitCommit] = []
         self._committing: asyncio.Task[None] | None = None
 
@@ -74,11 +80,11 @@ class WriterActor(Actor):
                 if message.epoch is None or message.epoch == self._epoch:
                     self._take(message.result)
             case UplinksAdmitted():
-                if self._watermark is not None:
-                    self._watermark.admit(message.positions)
+                for partition, positions in _by_partition(message.positions).items():
+                    if (watermark := self._watermarks.get(partition)) is not None:
+                        watermark.admit(positions)
             case AdmissionRestated():
-                self._watermark = Watermark(message.last_position, message.positions)
-                self._epoch = message.epoch
+                self._restate(message)
             case SetAsideUplink():
                 self._take(set_aside(message, self.clock.now()))
             case AwaitCommit():
@@ -94,14 +100,27 @@ class WriterActor(Actor):
             await asyncio.wait((self._committing,))
         await self._commit_all()
 
+    def _restate(self, message: AdmissionRestated) -> None:
+        admitted = _by_partition(message.positions)
+        self._watermarks = {
+            partition: Watermark(last, admitted.get(partition, ()))
+            for partition, last in message.last.items()
+        }
+        self._epoch = message.epoch
+
     def _take(self, result: MessageResult) -> None:
-        position, known = result.position, self._watermark
-        if known is None:
-            # Told to the instance before this one; the router lets every device begin again.
-            return
+        position = result.position
         if position is None:
-            self._merge(result)
-        elif known.is_settled(position):
+            # Before the admission is known it was told to the instance before this one, and the
+            # router lets its device begin again; what stands outside of any order is done again.
+            if self._epoch is not None:
+                self._merge(result)
+            return
+        known = self._watermarks.get(partition_of(position))
+        if known is None:
+            # Of a partition that was given up, or of an admission that is still to be restated.
+            return
+        if known.is_settled(position):
             self._tell_settled([position])
         elif known.is_open(position) and position not in self._writing:
             self._writing.add(position)
@@ -152,27 +171,43 @@ class WriterActor(Actor):
 
     async def _commit(self, batch: list[MessageResult]) -> None:
         positions = [result.position for result in batch if result.position is not None]
-        assert self._watermark is not None, "there are no results before the admission is known"
-        written = await self._commit_patiently(batch, self._watermark.after(positions))
-        self._watermark.settle(positions)
+        written = await self._commit_patiently(batch)
         self._writing.difference_update(positions)
-        if positions:
-            self._tell_settled(positions)
+        settled = [position for position in positions if partition_of(position) not in self._lost]
+        for partition, of_partition in _by_partition(settled).items():
+            if (watermark := self._watermarks.get(partition)) is not None:
+                watermark.settle(of_partition)
+        if settled:
+            self._tell_settled(settled)
         self._on_committed(written)
+
+    def _cursors_after(self, batch: list[MessageResult]) -> Cursors:
+        positions = [result.position for result in batch if result.position is not None]
+        return {
+            partition: watermark.after(of_partition)
+            for partition, of_partition in _by_partition(positions).items()
+            if (watermark := self._watermarks.get(partition)) is not None
+        }
 
     def _tell_settled(self, positions: list[int]) -> None:
         if (router := self.system.find(paths.ROUTER)) is not None:
             router.tell(UplinksSettled(positions))
 
-    async def _commit_patiently(
-        self, batch: list[MessageResult], cursor: int
-    ) -> Sequence[MessageResult]:
-        """Commit, however long the storage takes to come back; return what took effect."""
+    async def _commit_patiently(self, batch: list[MessageResult]) -> Sequence[MessageResult]:
+        """Commit, however long the storage takes to come back; return what took effect.
+
+        What belongs to another process by now is left out, and whoever reads the journal is told.
+        """
+        self._lost.clear()
         attempt = 0
-        while True:
+        while batch:
             try:
-                report = await self._results.commit(batch, cursor=cursor)
-            except StorageUnavailable as error:
+                if self._publish is not None:
+                    await self._publish(batch)
+                report = await self._results.commit(batch, cursors=self._cursors_after(batch))
+            except ClaimLost as error:
+                batch = self._leave_out(batch, error)
+            except (StorageUnavailable, ConnectionLost) as error:
                 if not attempt:
                     log.error(events.RESULTS_WAIT, reason=str(error), count=len(batch))
                 await asyncio.sleep(_RETRY_S[min(attempt, len(_RETRY_S) - 1)])
@@ -183,6 +218,26 @@ class WriterActor(Actor):
                 if report.repeated:
                     self._on_untold()
                 return report.written
+        return ()
+
+    def _leave_out(self, batch: list[MessageResult], error: ClaimLost) -> list[MessageResult]:
+        left = self._results.without(batch, error.partitions)
+        log.warning(
+            events.RESULTS_LEAVE_OUT,
+            partitions=sorted(error.partitions),
+            count=len(batch) - len(left),
+        )
+        self._lost |= error.partitions
+        if (journal := self.system.find(paths.JOURNAL)) is not None:
+            journal.tell(ClaimsLost(error.partitions))
+        return left
+
+
+def _by_partition(positions: Iterable[int]) -> dict[int, list[int]]:
+    by_partition: dict[int, list[int]] = {}
+    for position in positions:
+        by_partition.setdefault(partition_of(position), []).append(position)
+    return by_partition
 
 
 def set_aside(message: SetAsideUplink, now: datetime) -> MessageResult:

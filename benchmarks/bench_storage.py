@@ -16,6 +16,7 @@ from pathlib import Path
 import uvloop
 
 from benchmarks.duration import is_quick
+from benchmarks.journal import Collector, running
 from benchmarks.row import Row
 from protocols.identifiers import new_delivery_id, new_message_id
 from protocols.messages import (
@@ -29,7 +30,7 @@ from protocols.messages import (
 )
 from storage import open_database
 from storage.embedded_journal import EmbeddedJournal
-from storage.journal import JournalEntry
+from storage.journal import EMBEDDED, JournalEntry
 from storage.outbox import DeliveryOutcome, DeliveryState, Outbox, OutboxItem, outbox_items
 from storage.results import DeliveryDraft, JobResult, JobState, MessageResult, ResultStore
 
@@ -83,10 +84,10 @@ async def _stores() -> AsyncIterator[_Stores]:
         database = open_database(f"sqlite:///{Path(directory) / 'bench.db'}")
         await database.open()
         journal = EmbeddedJournal(database)
-        await journal.open()
-        entries: list[JournalEntry] = []
-        journal.subscribe(entries.extend)
-        yield _Stores(journal, ResultStore(database, journal), Outbox(database), entries)
+        collector = Collector()
+        async with running(journal, collector):
+            results, outbox = ResultStore(database, journal), Outbox(database)
+            yield _Stores(journal, results, outbox, collector.entries)
         await database.close()
 
 
@@ -106,7 +107,9 @@ async def _rounds(stores: _Stores, batch_size: int, messages: int) -> _Spent:
         appended_s = time.process_time()
         results = [_result(entry) for entry in stores.entries]
         made_s = time.process_time()
-        report = await stores.results.commit(results, cursor=stores.entries[-1].position)
+        report = await stores.results.commit(
+            results, cursors={EMBEDDED: stores.entries[-1].position}
+        )
         items = outbox_items(report.written)
         settled_s = time.process_time()
         outcomes = [_outcome(item) for item in items]

@@ -73,6 +73,7 @@ class _Answering:
 @asynccontextmanager
 async def _storing(api_key: str) -> AsyncIterator[Any]:
     from actors.intake import Intake
+    from benchmarks.journal import Collector, running
     from storage import open_database
     from storage.device_keys import DeviceKeys
     from storage.embedded_journal import EmbeddedJournal
@@ -82,8 +83,8 @@ async def _storing(api_key: str) -> AsyncIterator[Any]:
         await database.open()
         await database.write(lambda transaction: _register(transaction, api_key))
         journal = EmbeddedJournal(database)
-        await journal.open()
-        yield Intake(keys=DeviceKeys(database), journal=journal, now=lambda: datetime.now(UTC))
+        async with running(journal, Collector()):
+            yield Intake(keys=DeviceKeys(database), journal=journal, now=lambda: datetime.now(UTC))
         await database.close()
 
 

@@ -15,6 +15,7 @@ class Claim:
     """A partition's cursor when it was claimed; `crashes` claims before ended without moving it."""
 
     position: int
+    tail: int
     epoch: int
     crashes: int
 
@@ -56,10 +57,6 @@ class CursorClaims:
         self._holder = holder
         self._claims: Mapping[int, Claim] = {}
 
-    @property
-    def epochs(self) -> Mapping[int, int]:
-        return {partition: claim.epoch for partition, claim in self._claims.items()}
-
     async def take(self, partitions: Collection[int]) -> Mapping[int, Claim]:
         """Claim exactly these partitions; whoever had them can settle nothing there any more.
 
@@ -72,7 +69,8 @@ class CursorClaims:
             rows = transaction.fetch_all(_SELECT, {"partitions": wanted})
             transaction.execute(_CLAIM, {"partitions": wanted, "by": self._holder})
             return {
-                row.partition: Claim(row.position, row.epoch + 1, row.starts) for row in rows
+                row.partition: Claim(row.position, row.tail, row.epoch + 1, row.starts)
+                for row in rows
             }
 
         claims = await self._database.write(unit)

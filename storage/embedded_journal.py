@@ -1,36 +1,51 @@
 """The journal as a table of the hub's own database.
 
 Appends that wait while a commit is under way are written by one unit: it takes what is queued at
-the moment at which it runs, not at the moment at which it was handed over. Positions continue from the
-table itself inside the transaction, so that a group that is rolled back leaves no trace of them.
+the moment at which it runs, not at the moment at which it was handed over. Positions are counted in memory, on
+from the last that was ever given: the last entry that stands in the table or, since entries go
+when they are settled, the last that was settled (`tail`). One process at a time owns the table,
+which its engine guarantees.
 """
 
 import asyncio
+import itertools
 from asyncio import Future
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import timedelta
 from functools import partial
 
 import structlog
 from sqlalchemy import bindparam, func, select
 
-from protocols.errors import Conflict, HubFull, RowRefused
-from protocols.messages import Uplink
+from protocols.errors import Conflict, HubFull, JournalMismatch, RowRefused, StorageUnavailable
+from protocols.messages import DeviceId, Uplink
 from storage import events
 from storage.append_unit import AppendUnit, Queued, Written
+from storage.cursor_claims import CursorClaims
 from storage.database import Database
-from storage.journal import EMBEDDED, Appended, Journal, JournalEntry, JournalLimits, OnAppended
-from storage.tables.pipeline import journal, journal_cursor
+from storage.embedded_settling import EmbeddedSettling
+from storage.journal import (
+    EMBEDDED,
+    Appended,
+    Cursors,
+    JournalAppender,
+    JournalEntry,
+    JournalLimits,
+    JournalListener,
+    JournalReader,
+    PartitionStatus,
+)
+from storage.settling import Settling
+from storage.tables.pipeline import journal
 from storage.uplinks import uplink_columns, uplink_of
 
 # Asking the file system costs microseconds; a disk does not fill within a second.
 _FREE_CHECK_S = 1.0
+# A database that cannot be written tries for ever. Not given up, the next start only takes the first
+# messages more carefully.
+_GIVE_UP_S = 1.0
 
-_cursor_position = (
-    select(journal_cursor.c.position).where(journal_cursor.c.partition == EMBEDDED).scalar_subquery()
-)
-_SELECT_CURSOR = select(_cursor_position.label("position"))
 _SELECT_UNSETTLED = (
     select(*uplink_columns(journal))
     .where(journal.c.position > bindparam("position"))
@@ -40,18 +55,24 @@ _SELECT_UNSETTLED = (
 _SELECT_BACKLOG = select(
     func.count().label("entries"),
     func.coalesce(func.sum(func.length(journal.c.payload)), 0).label("size_bytes"),
+    func.max(journal.c.position).label("last"),
 )
 
 _log = structlog.get_logger(__name__)
 
 
-class EmbeddedJournal(Journal):
-    """See `Journal`. Entries are deleted by the transaction that settles them."""
+class EmbeddedJournal(JournalAppender, JournalReader):
+    """See `JournalAppender` and `JournalReader`; appends are taken while it runs."""
 
     def __init__(self, database: Database, limits: JournalLimits | None = None) -> None:
         self._database = database
         self._limits = limits or JournalLimits()
-        self._subscribers: list[OnAppended] = []
+        self._claims = CursorClaims(database, "hub")
+        self._settling = EmbeddedSettling(self._claims)
+        self._listener: JournalListener | None = None
+        self._positions: Iterator[int] | None = None
+        self._lost: Future[None] | None = None
+        self._cursor = 0
         self._queue: deque[Queued] = deque()
         self._is_handed_over = False
         self._backlog = 0
@@ -59,14 +80,11 @@ class EmbeddedJournal(Journal):
         self._free_checked_at = float("-inf")
         self._is_full = False
 
-    async def open(self) -> None:
-        row = await self._database.read(lambda reader: reader.fetch_one(_SELECT_BACKLOG))
-        assert row is not None
-        self._backlog, self._backlog_bytes = row.entries, row.size_bytes
+    # -- taking in ---------------------------------------------------------------------------
 
     async def append(self, uplink: Uplink) -> Appended:
         loop = asyncio.get_running_loop()
-        self._check_room(loop.time())
+        positions = self._check_room(loop.time())
         self._backlog += 1
         self._backlog_bytes += len(uplink.payload)
         future: Future[Appended] = loop.create_future()
@@ -75,36 +93,15 @@ class EmbeddedJournal(Journal):
         # hands over a unit of its own.
         if not self._is_handed_over:
             self._is_handed_over = True
-            self._hand_over(AppendUnit(self._take_queued, self._limits.source_key_window))
+            window = self._limits.source_key_window
+            self._hand_over(AppendUnit(self._take_queued, positions, window))
         return await future
 
-    def subscribe(self, on_appended: OnAppended) -> None:
-        self._subscribers.append(on_appended)
-
-    async def unsettled_after(self, position: int, limit: int) -> list[JournalEntry]:
-        parameters = {"position": position, "limit": limit}
-        rows = await self._database.read(
-            lambda reader: reader.fetch_all(_SELECT_UNSETTLED, parameters)
-        )
-        return [JournalEntry(row.position, uplink_of(row)) for row in rows]
-
-    async def cursor(self) -> int:
-        row = await self._database.read(lambda reader: reader.fetch_one(_SELECT_CURSOR))
-        return int(row.position) if row is not None and row.position is not None else 0
-
     @property
-    def source_key_window(self) -> timedelta:
-        return self._limits.source_key_window
-
-    @property
-    def backlog(self) -> int:
+    def waiting(self) -> int:
         return self._backlog
 
-    def release(self, entries: int, size_bytes: int) -> None:
-        self._backlog = max(0, self._backlog - entries)
-        self._backlog_bytes = max(0, self._backlog_bytes - size_bytes) if self._backlog else 0
-
-    def _check_room(self, now_s: float) -> None:
+    def _check_room(self, now_s: float) -> Iterator[int]:
         limits = self._limits
         if self._backlog >= limits.backlog_entries or self._backlog_bytes >= limits.backlog_bytes:
             self._refuse("backlog", "More messages wait than the hub may hold")
@@ -117,6 +114,9 @@ class EmbeddedJournal(Journal):
             self._is_full = free is not None and free < limits.free_bytes
         if self._is_full:
             self._refuse("disk", "The disk is nearly full")
+        if self._positions is None:
+            raise StorageUnavailable("The hub is starting or stopping: try again.")
+        return self._positions
 
     def _refuse(self, reason: str, sentence: str) -> None:
         _log.debug(events.JOURNAL_APPEND_REFUSE, reason=reason, backlog=self._backlog)
@@ -140,22 +140,87 @@ class EmbeddedJournal(Journal):
         elif isinstance(error, RowRefused | Conflict) and len(unit.taken) > 1:
             # One of them cannot be stored: each alone, so that only that one is refused.
             for queued in unit.taken:
-                self._hand_over(AppendUnit(partial(list, (queued,)), unit.window))
+                self._hand_over(unit.alone(queued))
         else:
             self._give_up(unit.taken or self._take_queued(), error)
 
     def _announce(self, queued: Sequence[Queued], written: Written) -> None:
-        if written.entries:
-            for on_appended in self._subscribers:
-                on_appended(written.entries)
+        if written.entries and self._listener is not None:
+            self._listener.appended(written.entries)
         for (uplink, future), appended in zip(queued, written.appended, strict=True):
             if appended.is_duplicate:
-                self.release(1, len(uplink.payload))
+                self._take_off(1, len(uplink.payload))
             if not future.done():
                 future.set_result(appended)
 
     def _give_up(self, queued: Sequence[Queued], error: BaseException) -> None:
         for uplink, future in queued:
-            self.release(1, len(uplink.payload))
+            self._take_off(1, len(uplink.payload))
             if not future.done():
                 future.set_exception(error)
+
+    # -- settling ----------------------------------------------------------------------------
+
+    async def run(self, listener: JournalListener) -> None:
+        claim = (await self._claims.take([EMBEDDED]))[EMBEDDED]
+        try:
+            row = await self._database.read(lambda reader: reader.fetch_one(_SELECT_BACKLOG))
+            assert row is not None, "an aggregate always has a row"
+            self._backlog, self._backlog_bytes = row.entries, int(row.size_bytes)
+            self._cursor = claim.position
+            last = max(claim.tail, claim.position, row.last or 0)
+            self._positions = itertools.count(last + 1)
+            self._listener = listener
+            listener.assigned({EMBEDDED: claim.position}, crashes=claim.crashes)
+            self._lost = asyncio.get_running_loop().create_future()
+            await self._lost
+        finally:
+            self._positions = None
+            await listener.revoked()
+            self._listener = None
+            await self._let_go()
+
+    async def _let_go(self) -> None:
+        try:
+            async with asyncio.timeout(_GIVE_UP_S):
+                await self._claims.give_up()
+        except (TimeoutError, StorageUnavailable):
+            _log.warning(events.JOURNAL_GIVE_UP_FAIL)
+
+    async def unsettled_after(self, position: int, limit: int) -> list[JournalEntry]:
+        parameters = {"position": position, "limit": limit}
+        rows = await self._database.read(
+            lambda reader: reader.fetch_all(_SELECT_UNSETTLED, parameters)
+        )
+        return [JournalEntry(row.position, uplink_of(row)) for row in rows]
+
+    async def cursors(self) -> Cursors:
+        return await self._claims.positions()
+
+    @property
+    def settling(self) -> Settling:
+        return self._settling
+
+    def holds(self, _device_id: DeviceId) -> bool:
+        return True
+
+    def lose(self, partitions: Collection[int]) -> None:
+        if EMBEDDED in partitions and self._lost is not None and not self._lost.done():
+            self._lost.set_exception(
+                JournalMismatch("Another hub has taken over this database: stop one of them.")
+            )
+
+    def release(self, *, entries: int, size_bytes: int, cursors: Cursors) -> None:
+        self._take_off(entries, size_bytes)
+        self._cursor = cursors.get(EMBEDDED, self._cursor)
+
+    def status(self) -> list[PartitionStatus]:
+        return [PartitionStatus(partition=EMBEDDED, cursor=self._cursor, lag=self._backlog)]
+
+    @property
+    def source_key_window(self) -> timedelta:
+        return self._limits.source_key_window
+
+    def _take_off(self, entries: int, size_bytes: int) -> None:
+        self._backlog = max(0, self._backlog - entries)
+        self._backlog_bytes = max(0, self._backlog_bytes - size_bytes) if self._backlog else 0

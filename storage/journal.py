@@ -13,12 +13,12 @@ database, one partition, and both at once; the scaled one is a topic of Kafka.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Protocol
 
-from protocols.messages import MessageId, Uplink
+from protocols.messages import DeviceId, MessageId, Uplink
 from storage.settling import Settling
 
 EMBEDDED: Final = 0
@@ -162,6 +162,14 @@ class JournalReader(ABC):
     @abstractmethod
     def settling(self) -> Settling:
         """How entries are settled within the transaction of their results."""
+
+    @abstractmethod
+    def holds(self, device_id: DeviceId) -> bool:
+        """Say whether what this device sends, and has sent, is this process's to settle."""
+
+    @abstractmethod
+    def lose(self, partitions: Collection[int]) -> None:
+        """A transaction has found that these are claimed by another process: `run` ends, with the reason."""
 
     @abstractmethod
     def release(self, *, entries: int, size_bytes: int, cursors: Cursors) -> None:

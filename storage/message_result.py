@@ -1,7 +1,7 @@
 """What came of a message, in the words in which it is handed to the result store."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -73,13 +73,5 @@ class CommitReport:
     """Messages whose results, or some jobs of them, were committed before, or that are gone."""
     set_aside: Sequence[MessageId] = ()
     """Messages whose results the database refuses: kept raw, with the reason."""
-    cursor: int = 0
-    """The cursor as stored: it stays before the first unsettled entry whatever was asked for."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CursorClaim:
-    """Where the journal is settled up to, and how often a start got no further than this."""
-
-    position: int
-    crashes: int
+    cursors: Mapping[int, int] = field(default_factory=dict)
+    """The cursors as stored: they stay before the first unsettled entry whatever was asked for."""

@@ -10,27 +10,25 @@ Readings will be written in this same transaction, between the jobs and the deli
 `readings` of `MessageResult` that is still to come.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import structlog
 
 from protocols.errors import Conflict, RowRefused
 from storage import events
 from storage.database import Database
-from storage.journal import Journal
+from storage.journal import Cursors, JournalReader
 from storage.message_result import (
     CommitReport,
-    CursorClaim,
     DeliveryDraft,
     JobResult,
     JobState,
     MessageResult,
 )
-from storage.settlement import NeedsCare, Settlement, claim_cursor, release_cursor
+from storage.settlement import NeedsCare, Settlement
 
 __all__ = [
     "CommitReport",
-    "CursorClaim",
     "DeliveryDraft",
     "JobResult",
     "JobState",
@@ -44,42 +42,45 @@ _log = structlog.get_logger(__name__)
 class ResultStore:
     """Writes results. One writer at a time, on the loop."""
 
-    def __init__(self, database: Database, journal: Journal) -> None:
+    def __init__(self, database: Database, journal: JournalReader) -> None:
         self._database = database
         self._journal = journal
-
-    async def claim_cursor(self) -> CursorClaim:
-        """Count this start and say how many starts before it ended without moving the cursor."""
-        return await self._database.write(claim_cursor)
-
-    async def release_cursor(self) -> None:
-        """Say that the process ends in order, so that this start is not taken for a crash."""
-        await self._database.write(release_cursor)
 
     async def flush(self) -> None:
         """Return when all that was handed over before is on the disk, whoever handed it over."""
         await self._database.write(lambda _transaction: None)
 
-    async def commit(self, results: Sequence[MessageResult], *, cursor: int) -> CommitReport:
-        """Write messages, jobs, deliveries, device states, ledger and cursor in one transaction.
+    async def commit(self, results: Sequence[MessageResult], *, cursors: Cursors) -> CommitReport:
+        """Write messages, jobs, deliveries, device states, ledger and cursors in one transaction.
 
         Either all of it takes effect or nothing does. A result that the database refuses is
         set aside alone. Resolves after the commit; while storage is unavailable it waits.
 
         Raises:
             StorageUnavailable: the database was closed before the commit.
+            ClaimLost: some results are for another process to write; `without` leaves them out.
             ValueError: a result without jobs.
         """
         if not all(result.jobs for result in results):
             raise ValueError("A result needs at least one job.")
-        settlement = Settlement(results, cursor)
+        settlement = Settlement(results, cursors, self._journal.settling)
         try:
             report = await self._database.write(settlement.write_plainly)
         except (Conflict, RowRefused, NeedsCare):
             report = await self._database.write(settlement.write_carefully)
             _log_care(report)
-        self._journal.release(*settlement.released)
+        settled = settlement.settled
+        self._journal.release(
+            entries=settled.entries, size_bytes=settled.size_bytes, cursors=settled.cursors
+        )
         return report
+
+    def without(
+        self, results: Sequence[MessageResult], partitions: Collection[int]
+    ) -> list[MessageResult]:
+        """Leave out the results that need one of these partitions."""
+        partition = self._journal.settling.partition
+        return [result for result in results if partition(result) not in partitions]
 
 
 def _log_care(report: CommitReport) -> None:

@@ -6,31 +6,21 @@ until the one result is found that cannot be stored. That one is set aside: its 
 was stored once before, in the journal, so it can be stored again; its error text is made plain.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    BindParameter,
-    bindparam,
-    case,
-    delete,
-    func,
-    select,
-    union_all,
-    update,
-)
+from sqlalchemy import BindParameter, bindparam, select, union_all
 
 from protocols.errors import Conflict, RowRefused, TingbroError
 from protocols.messages import MessageId
 from storage.database import BulkInsert, Reader, Transaction
 from storage.instants import microseconds
-from storage.journal import EMBEDDED
 from storage.ledger_changes import LedgerChanges
-from storage.message_result import CommitReport, CursorClaim, JobState, MessageResult
+from storage.message_result import CommitReport, JobState, MessageResult
 from storage.result_rows import JobKey, ResultRows, StoredJob
-from storage.tables.pipeline import journal, journal_cursor, message, message_job, set_aside
+from storage.settling import Settled, Settling
+from storage.tables.pipeline import message, message_job, set_aside
 from storage.uplinks import UPLINK_COLUMNS, uplink_row
 
 _ids: BindParameter[Any] = bindparam("message_ids", expanding=True)
@@ -40,6 +30,10 @@ _SELECT_JOBS = select(
     message_job.c.position,
     message_job.c.state,
 ).where(message_job.c.message_id.in_(_ids))
+# Another process may be moving the same jobs: whoever comes second has to see what became of them.
+_LOCK_JOBS = _SELECT_JOBS.order_by(
+    message_job.c.message_id, message_job.c.decoder_id
+).with_for_update()
 _SELECT_KNOWN = union_all(
     select(message.c.message_id).where(message.c.message_id.in_(_ids)),
     select(set_aside.c.message_id).where(
@@ -47,46 +41,6 @@ _SELECT_KNOWN = union_all(
     ),
 )
 _INSERT_SET_ASIDE = BulkInsert(set_aside, (*UPLINK_COLUMNS, "reason", "error", "set_aside_at"))
-_DELETE_ENTRIES = delete(journal).where(
-    journal.c.position.in_(bindparam("positions", expanding=True))
-)
-
-# The cursor never passes an unsettled entry and never goes back, whatever it is told: an entry
-# behind it would not be found again after a crash.
-_wanted: BindParameter[int] = bindparam("cursor", type_=BigInteger)
-_oldest = select(func.min(journal.c.position)).scalar_subquery()
-_allowed = case(
-    (_wanted <= journal_cursor.c.position, journal_cursor.c.position),
-    (_oldest <= _wanted, _oldest - 1),
-    else_=_wanted,
-)
-_MOVE_CURSOR = (
-    update(journal_cursor)
-    .where(journal_cursor.c.partition == EMBEDDED)
-    .values(
-        position=_allowed,
-        starts=case((_allowed > journal_cursor.c.position, 0), else_=journal_cursor.c.starts),
-    )
-    .returning(journal_cursor.c.position)
-)
-_SELECT_CURSOR = select(journal_cursor).where(journal_cursor.c.partition == EMBEDDED)
-_COUNT_START = (
-    update(journal_cursor)
-    .where(journal_cursor.c.partition == EMBEDDED)
-    .values(starts=journal_cursor.c.starts + 1)
-)
-_FORGET_STARTS = update(journal_cursor).where(journal_cursor.c.partition == EMBEDDED).values(starts=0)
-
-
-def claim_cursor(transaction: Transaction) -> CursorClaim:
-    row = transaction.fetch_one(_SELECT_CURSOR)
-    assert row is not None, "the migration makes the cursor's row"
-    transaction.execute(_COUNT_START)
-    return CursorClaim(position=row.position, crashes=row.starts)
-
-
-def release_cursor(transaction: Transaction) -> None:
-    transaction.execute(_FORGET_STARTS)
 
 
 class NeedsCare(Exception):
@@ -96,59 +50,80 @@ class NeedsCare(Exception):
 class Settlement:
     """One batch of results; its methods are write units and may run more than once."""
 
-    def __init__(self, results: Sequence[MessageResult], cursor: int) -> None:
+    def __init__(
+        self, results: Sequence[MessageResult], cursors: Mapping[int, int], settling: Settling
+    ) -> None:
         self._results = results
-        self._cursor = cursor
-        self.released = (0, 0)
-        """How many entries, and about how many bytes, left the journal."""
+        self._live = [result for result in results if result.position is not None]
+        self._cursors = cursors
+        self._settling = settling
+        self.settled = Settled({}, 0, 0)
 
     def write_plainly(self, transaction: Transaction) -> CommitReport:
-        """Raises NeedsCare when a message is not in the journal any more."""
-        written, repeated = _write(transaction, self._results)
-        report = self._finish(transaction, written, repeated, [])
-        if self.released[0] < sum(result.position is not None for result in self._results):
+        """Raises NeedsCare when a message has left the journal before."""
+        self._settling.begin(transaction, self._results, self._cursors)
+        fresh, repeated = self._without_duplicates(transaction)
+        written, unchanged = _write(transaction, fresh)
+        report = self._finish(transaction, written, repeated + unchanged, [])
+        if self.settled.entries < len(self._live):
             raise NeedsCare
         return report
 
     def write_carefully(self, transaction: Transaction) -> CommitReport:
-        known = _known(transaction, self._results)
-        fresh: list[MessageResult] = []
-        repeated: list[MessageId] = []
-        for result in self._results:
-            message_id = result.uplink.message_id
-            if result.position is None:
-                fresh.append(result)
-            elif message_id in known:
-                repeated.append(message_id)
-            else:
-                known.add(message_id)
-                fresh.append(result)
+        self._settling.begin(transaction, self._results, self._cursors)
+        fresh, repeated = self._without_duplicates(transaction)
+        fresh, known = _without_known(transaction, fresh)
         careful = _Bisection(transaction)
         careful.write(fresh)
         return self._finish(
-            transaction, careful.written, repeated + careful.repeated, careful.set_aside
+            transaction, careful.written, repeated + known + careful.repeated, careful.set_aside
         )
+
+    def _without_duplicates(
+        self, transaction: Transaction
+    ) -> tuple[Sequence[MessageResult], list[MessageId]]:
+        live = self._settling.without_duplicates(transaction, self._live)
+        if len(live) == len(self._live):
+            return self._results, []
+        left = {id(result) for result in live}
+        fresh = [one for one in self._results if one.position is None or id(one) in left]
+        gone = [one.uplink.message_id for one in self._live if id(one) not in left]
+        return fresh, gone
 
     def _finish(
         self,
         transaction: Transaction,
         written: Sequence[MessageResult],
         repeated: Sequence[MessageId],
-        aside: Sequence[MessageId],
+        aside: Sequence[MessageResult],
     ) -> CommitReport:
-        live = [result for result in self._results if result.position is not None]
-        if live:
-            positions = [result.position for result in live]
-            gone = transaction.execute(_DELETE_ENTRIES, {"positions": positions})
-            size_bytes = sum(len(result.uplink.payload) for result in live)
-            self.released = (gone, size_bytes * gone // len(live))
-        row = transaction.fetch_one(_MOVE_CURSOR, {"cursor": self._cursor})
+        kept = [result for result in (*written, *aside) if result.position is not None]
+        self.settled = self._settling.finish(transaction, self._live, kept, self._cursors)
         return CommitReport(
             written=written,
             repeated=repeated,
-            set_aside=aside,
-            cursor=self._cursor if row is None else row.position,
+            set_aside=[result.uplink.message_id for result in aside],
+            cursors=self.settled.cursors,
         )
+
+
+def _without_known(
+    reader: Reader, results: Sequence[MessageResult]
+) -> tuple[list[MessageResult], list[MessageId]]:
+    """Leave out first results of messages that have one, in the database or in this batch."""
+    known = _known(reader, results)
+    fresh: list[MessageResult] = []
+    repeated: list[MessageId] = []
+    for result in results:
+        message_id = result.uplink.message_id
+        if result.position is None:
+            fresh.append(result)
+        elif message_id in known:
+            repeated.append(message_id)
+        else:
+            known.add(message_id)
+            fresh.append(result)
+    return fresh, repeated
 
 
 class _Bisection:
@@ -158,7 +133,7 @@ class _Bisection:
         self._transaction = transaction
         self.written: list[MessageResult] = []
         self.repeated: list[MessageId] = []
-        self.set_aside: list[MessageId] = []
+        self.set_aside: list[MessageResult] = []
 
     def write(self, part: Sequence[MessageResult]) -> None:
         if not part:
@@ -182,7 +157,7 @@ class _Bisection:
             _write(self._transaction, [_as_set_aside(result, error)])
         else:
             _keep_raw(self._transaction, result, result.position, error)
-        self.set_aside.append(result.uplink.message_id)
+        self.set_aside.append(result)
 
 
 def _write(
@@ -208,7 +183,7 @@ def _write(
 
 
 def _stored_jobs(reader: Reader, message_ids: Sequence[MessageId]) -> dict[JobKey, StoredJob]:
-    rows = reader.fetch_all(_SELECT_JOBS, {"message_ids": message_ids})
+    rows = reader.fetch_all(_LOCK_JOBS, {"message_ids": message_ids})
     return {(row.message_id, row.decoder_id): StoredJob(row.position, row.state) for row in rows}
 
 

@@ -5,7 +5,7 @@ transaction checks the epochs of the partitions that it touches, so that what a 
 partition without knowing it is refused whole.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,7 +15,7 @@ from storage.message_result import MessageResult
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What settling came to: the cursors as stored, and what left the journal."""
+    """What settling came to: the cursors as stored, and how much left the journal."""
 
     cursors: Mapping[int, int]
     entries: int
@@ -25,11 +25,19 @@ class Settled:
 class Settling(Protocol):
     """How one kind of journal settles. Its methods run inside write units, maybe more than once."""
 
-    def begin(self, transaction: Transaction, partitions: Collection[int]) -> None:
-        """Make sure that these partitions are claimed by this process.
+    def partition(self, result: MessageResult) -> int | None:
+        """Return the partition that must be claimed for writing `result`, None if there is none."""
+
+    def begin(
+        self,
+        transaction: Transaction,
+        results: Sequence[MessageResult],
+        cursors: Mapping[int, int],
+    ) -> None:
+        """Make sure that this process may write these results and move these cursors.
 
         Raises:
-            ClaimLost: some are not; nothing may be written for them.
+            ClaimLost: some partitions belong to another process by now; write nothing for them.
         """
 
     def without_duplicates(
@@ -41,7 +49,11 @@ class Settling(Protocol):
         self,
         transaction: Transaction,
         live: Sequence[MessageResult],
-        accepted: Sequence[MessageResult],
+        kept: Sequence[MessageResult],
         cursors: Mapping[int, int],
     ) -> Settled:
-        """Settle the entries of `live`, of which `accepted` were new, and move the cursors that far."""
+        """Settle the entries of `live`, of which `kept` were written now, and move the cursors that far.
+
+        Raises:
+            ClaimLost: as `begin`, where that is found out only now.
+        """

@@ -128,9 +128,9 @@ def _make_data_directory(path: Path) -> None:
 @contextlib.asynccontextmanager
 async def _hub(settings: Settings, database: Database) -> AsyncIterator[Hub]:
     journal = EmbeddedJournal(database)
-    await journal.open()
     stores = Stores(
         database=database,
+        appender=journal,
         journal=journal,
         ledger=Ledger(database),
         results=ResultStore(database, journal),
@@ -152,8 +152,8 @@ async def _hub(settings: Settings, database: Database) -> AsyncIterator[Hub]:
                 max_body_bytes=settings.http.max_body_bytes,
             ),
         )
-        await hub.start()
         try:
+            await hub.start()
             yield hub
         finally:
             await hub.stop(timeout_s=settings.shutdown_timeout_s * (1 - _REQUESTS_SHARE))

@@ -202,6 +202,12 @@ class Directory(Generic[K]):
         """
         self._is_closing = True
         self._passivator.stop()
+        forced = await self.put_away_all(timeout_s)
+        self._guardian.close()
+        return forced
+
+    async def put_away_all(self, timeout_s: float) -> int:
+        """Put everyone away, as `passivate_all` does, and go on: the next message activates anew."""
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + timeout_s
         while self._cells and loop.time() < deadline_s:
@@ -213,7 +219,6 @@ class Directory(Generic[K]):
         for cell in forced:
             cell.post(Operation(lifecycle.end), first=True)
             cell.interrupt()
-        self._guardian.close()
         if forced:
             await self._await_empty()
         return len(forced)

@@ -177,14 +177,14 @@ async def test_rows_and_lists_of_any_length_arrive_whole(database: Database, cou
 
 
 async def test_merge_skips_replaces_adds_or_keeps_the_greatest(database: Database) -> None:
-    counters = BulkInsert(ledger, ("organization_id", "accepted"), {"accepted": Merge.SUM})
+    counters = BulkInsert(ledger, ("organization_id", "shard", "accepted"), {"accepted": Merge.SUM})
 
     def write(transaction: Transaction) -> None:
         transaction.insert_many(_KEYS, [(1, "k", "old", 5), (2, "k", "old", 5)])
         transaction.insert_many(_KEYS_SKIP, [(1, "k", "skipped", 9), (3, "k", "new", 1)])
         transaction.insert_many(_KEYS_MERGE, [(2, "k", "new", 4), (4, "k", "new", 1)])
-        transaction.insert_many(counters, [(1, 2), (2, 3)])
-        transaction.insert_many(counters, [(1, -1), (3, 1)])
+        transaction.insert_many(counters, [(1, 0, 2), (2, 0, 3)])
+        transaction.insert_many(counters, [(1, 0, -1), (3, 0, 1)])
 
     await database.write(write)
     rows = await database.read(lambda reader: reader.fetch_all(_SELECT))

@@ -10,7 +10,7 @@ from protocols.errors import HubFull, RowRefused
 from storage import Database, open_database
 from storage.database import DatabaseHealth
 from storage.embedded_journal import EmbeddedJournal
-from storage.journal import JournalEntry, JournalLimits
+from storage.journal import JournalLimits
 from tests.support.pipeline import NOW, Pipeline, pipeline_on, result, uplink
 
 
@@ -26,15 +26,14 @@ async def test_appended_message_is_there_after_closing_and_opening(
     async with pipeline_on(again) as pipeline:
         entries = await pipeline.journal.unsettled_after(0, 10)
         assert [entry.uplink for entry in entries] == [kept]
-        assert pipeline.journal.backlog == 1
+        assert pipeline.journal.waiting == 1
     await again.close()
 
 
 async def test_entries_are_announced_in_order_and_before_their_appends_resolve(
     pipeline: Pipeline,
 ) -> None:
-    announced: list[JournalEntry] = []
-    pipeline.journal.subscribe(announced.extend)
+    announced = pipeline.entries
 
     async def append(number: int) -> bool:
         appended = await pipeline.journal.append(uplink(number))
@@ -80,7 +79,7 @@ async def test_source_key_within_the_window_gives_the_first_message_and_keeps_no
     later = uplink(source_key="a", received_at=NOW + timedelta(hours=24))
     again = await pipeline.journal.append(later)
     assert (again.message_id, again.is_duplicate) == (first.message_id, True)
-    assert len(pipeline.entries) == pipeline.journal.backlog == 1
+    assert len(pipeline.entries) == pipeline.journal.waiting == 1
     assert (await pipeline.balance()).jobs.accepted == 1
 
 
@@ -126,7 +125,7 @@ async def test_uplink_that_cannot_be_stored_is_refused_alone(pipeline: Pipeline)
     )
     assert isinstance(answers[1], RowRefused)
     assert [entry.uplink.device_id for entry in pipeline.entries] == [1, 3]
-    assert pipeline.journal.backlog == 2
+    assert pipeline.journal.waiting == 2
 
 
 async def test_full_journal_refuses_until_something_is_settled(database: Database) -> None:
@@ -165,7 +164,6 @@ async def test_nothing_is_taken_in_while_the_database_cannot_be_written(
     health: Callable[[Database], DatabaseHealth] = lambda _: outage  # noqa: E731  # for its type
     monkeypatch.setattr(type(database), "health", health)
     journal = EmbeddedJournal(database)
-    await journal.open()
     with pytest.raises(HubFull, match="full"):
         await journal.append(uplink())
 

@@ -8,6 +8,7 @@ from sqlalchemy import delete, select, update
 from protocols.messages import DecoderId, DeviceId, TargetId
 from storage import Database
 from storage.device_state import DeviceStates
+from storage.journal import EMBEDDED
 from storage.outbox import outbox_items
 from storage.results import JobState, MessageResult
 from storage.tables.pipeline import ledger, message, message_job, set_aside
@@ -24,9 +25,9 @@ async def test_commit_moves_the_message_from_the_journal_into_messages_and_outbo
     (entry,) = await pipeline.accept(uplink(payload=b'{"t":7}'))
     assert (await pipeline.balance()).jobs.pending == 1
     report = await pipeline.commit(result(entry))
-    assert (report.cursor, len(report.written)) == (entry.position, 1)
+    assert (report.cursors[EMBEDDED], len(report.written)) == (entry.position, 1)
     assert await pipeline.journal.unsettled_after(0, 10) == []
-    assert pipeline.journal.backlog == 0
+    assert pipeline.journal.waiting == 0
     row = await database.read(lambda reader: reader.fetch_one(select(message)))
     assert row is not None
     assert uplink_of(row) == entry.uplink
@@ -70,7 +71,7 @@ async def test_second_copy_of_a_result_changes_nothing_and_is_reported(pipeline:
     assert [one.uplink.message_id for one in report.written] == [entries[1].uplink.message_id]
     balance = await pipeline.balance()
     assert (balance.jobs.decoded, balance.deliveries.created) == (2, 2)
-    assert pipeline.journal.backlog == 0
+    assert pipeline.journal.waiting == 0
 
 
 async def test_message_that_stands_twice_in_one_batch_is_written_once(pipeline: Pipeline) -> None:
@@ -97,7 +98,7 @@ async def test_result_that_the_database_refuses_is_set_aside_alone(
     assert rows[0].reason == "row_refused"
     balance = await pipeline.balance()
     assert (balance.jobs.decoded, balance.jobs.set_aside) == (7, 1)
-    assert (report.cursor, pipeline.journal.backlog) == (entries[-1].position, 0)
+    assert (report.cursors[EMBEDDED], pipeline.journal.waiting) == (entries[-1].position, 0)
 
 
 async def test_message_set_aside_by_the_database_stays_so_when_its_result_comes_again(
@@ -113,11 +114,12 @@ async def test_message_set_aside_by_the_database_stays_so_when_its_result_comes_
 async def test_cursor_never_passes_an_unsettled_entry_nor_goes_back(pipeline: Pipeline) -> None:
     entries = await pipeline.accept(uplink(1), uplink(2), uplink(3))
     report = await pipeline.commit(result(entries[1]), cursor=entries[2].position)
-    assert report.cursor == entries[0].position - 1
+    assert report.cursors[EMBEDDED] == entries[0].position - 1
     report = await pipeline.commit(result(entries[0]), cursor=entries[1].position)
-    assert report.cursor == await pipeline.journal.cursor() == entries[1].position
+    assert report.cursors == await pipeline.journal.cursors()
+    assert report.cursors[EMBEDDED] == entries[1].position
     report = await pipeline.commit(result(entries[2]), cursor=0)
-    assert report.cursor == entries[1].position
+    assert report.cursors[EMBEDDED] == entries[1].position
 
 
 async def test_deferred_job_is_settled_once_and_then_makes_its_deliveries(
@@ -237,23 +239,6 @@ async def test_device_with_deferred_messages_says_how_many(
     rows = await DeviceStates(database).load([DeviceId(1)])
     assert rows[DeviceId(1)].deferred == 2
     assert [count.jobs for count in await pipeline.deferred.counts()] == [2, 2]
-
-
-async def test_starts_count_as_crashes_until_the_cursor_moves(pipeline: Pipeline) -> None:
-    (entry, _) = await pipeline.accept(uplink(1), uplink(2))
-    claims = [await pipeline.results.claim_cursor() for _ in range(3)]
-    assert [claim.crashes for claim in claims] == [0, 1, 2]
-    await pipeline.commit(result(entry), cursor=0)
-    assert (await pipeline.results.claim_cursor()).crashes == 3
-    report = await pipeline.commit(result(pipeline.entries[1]))
-    claim = await pipeline.results.claim_cursor()
-    assert (claim.crashes, claim.position) == (0, report.cursor)
-
-
-async def test_orderly_stop_is_not_taken_for_a_crash(pipeline: Pipeline) -> None:
-    await pipeline.results.claim_cursor()
-    await pipeline.results.release_cursor()
-    assert (await pipeline.results.claim_cursor()).crashes == 0
 
 
 async def test_result_without_jobs_is_a_mistake_of_the_caller(pipeline: Pipeline) -> None:

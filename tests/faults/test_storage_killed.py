@@ -15,7 +15,7 @@ import structlog
 
 from storage import open_database
 from storage.embedded_journal import EmbeddedJournal
-from storage.journal import JournalEntry
+from storage.journal import EMBEDDED, JournalEntry
 from storage.outbox import outbox_items
 from storage.results import JobState, MessageResult
 from tests.support.pipeline import TARGET, Pipeline, job, outcome, pipeline_on, result, uplink
@@ -88,9 +88,9 @@ async def _child(directory: Path) -> None:
     await database.open()
     async with pipeline_on(database) as pipeline:
         fresh: asyncio.Queue[list[JournalEntry]] = asyncio.Queue()
-        cursor = await pipeline.journal.cursor()
+        cursor = pipeline.listener.cursors[EMBEDDED]
         fresh.put_nowait(await pipeline.journal.unsettled_after(cursor, 100_000))
-        pipeline.journal.subscribe(fresh.put_nowait)
+        pipeline.listener.on_appended = fresh.put_nowait
         async with asyncio.TaskGroup() as group:
             group.create_task(_settle(pipeline, fresh))
             group.create_task(_deliver(pipeline))
@@ -114,7 +114,7 @@ async def _settle(pipeline: Pipeline, fresh: asyncio.Queue[list[JournalEntry]]) 
         if not now:
             continue
         cursor = max(entry.position for entry in entries)
-        report = await pipeline.results.commit([_result(entry) for entry in now], cursor=cursor)
+        report = await pipeline.commit(*(_result(entry) for entry in now), cursor=cursor)
         assert not report.set_aside
         assert len(outbox_items(report.written)) == sum(len(r.deliveries) for r in report.written)
 

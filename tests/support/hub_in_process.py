@@ -24,7 +24,7 @@ from storage.deferred import DeferredStore
 from storage.device_keys import DeviceKeys
 from storage.device_state import DeviceStates
 from storage.embedded_journal import EmbeddedJournal
-from storage.journal import Journal, JournalLimits
+from storage.journal import Cursors, JournalLimits, JournalReader
 from storage.ledger import Ledger, LedgerBalance
 from storage.outbox import Outbox
 from storage.plans import PlanStore
@@ -39,14 +39,14 @@ _STAMPS = {"created_at": 0, "updated_at": 0}
 class GatedResultStore(ResultStore):
     """Commits while `gate` is set; a hub whose disk is slow looks like that to its devices."""
 
-    def __init__(self, database: Database, journal: Journal) -> None:
+    def __init__(self, database: Database, journal: JournalReader) -> None:
         super().__init__(database, journal)
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def commit(self, results: Sequence[MessageResult], *, cursor: int) -> CommitReport:
+    async def commit(self, results: Sequence[MessageResult], *, cursors: Cursors) -> CommitReport:
         await self.gate.wait()
-        return await super().commit(results, cursor=cursor)
+        return await super().commit(results, cursors=cursors)
 
 
 class HubInProcess:
@@ -74,11 +74,11 @@ class HubInProcess:
 
     async def __aenter__(self) -> Self:
         await self.database.open()
-        await self.journal.open()
         self._session = http_session()
         self.hub = Hub(
             Stores(
                 database=self.database,
+                appender=self.journal,
                 journal=self.journal,
                 ledger=self.ledger,
                 results=self.results,

@@ -1,8 +1,9 @@
 """Uplinks, results and outcomes as the tests of storage need them, and the stores together."""
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from protocols.identifiers import new_delivery_id, new_message_id
@@ -18,7 +19,7 @@ from protocols.messages import (
 from storage import Database
 from storage.deferred import DeferredStore
 from storage.embedded_journal import EmbeddedJournal
-from storage.journal import JournalEntry, JournalLimits
+from storage.journal import EMBEDDED, Cursors, JournalEntry, JournalLimits, JournalReader
 from storage.ledger import Ledger, LedgerBalance
 from storage.outbox import DeliveryOutcome, DeliveryState, Outbox, OutboxItem
 from storage.results import (
@@ -126,6 +127,45 @@ def outcome(
     )
 
 
+class RecordingListener:
+    """Takes everything that a journal tells, and notes it."""
+
+    def __init__(self) -> None:
+        self.entries: list[JournalEntry] = []
+        self.on_appended: Callable[[list[JournalEntry]], None] = self.entries.extend
+        self.cursors: Cursors = {}
+        self.crashes = 0
+        self.is_assigned = asyncio.Event()
+        self.revocations = 0
+
+    def assigned(self, cursors: Cursors, *, crashes: int) -> None:
+        self.cursors, self.crashes = cursors, crashes
+        self.is_assigned.set()
+
+    def appended(self, entries: list[JournalEntry]) -> None:
+        self.on_appended(entries)
+
+    async def revoked(self) -> None:
+        self.is_assigned.clear()
+        self.revocations += 1
+
+
+@asynccontextmanager
+async def running(reader: JournalReader, listener: RecordingListener) -> AsyncIterator[None]:
+    """Have the journal run, assigned, for as long as the block takes."""
+    run = asyncio.create_task(reader.run(listener))
+    assigned = asyncio.create_task(listener.is_assigned.wait())
+    await asyncio.wait((run, assigned), return_when=asyncio.FIRST_COMPLETED)
+    if run.done():
+        assigned.cancel()
+        run.result()
+    try:
+        yield
+    finally:
+        run.cancel()
+        await asyncio.wait((run,))
+
+
 @dataclass(slots=True)
 class Pipeline:
     """The stores on one database; `entries` are what the journal announced."""
@@ -136,7 +176,11 @@ class Pipeline:
     outbox: Outbox
     ledger: Ledger
     deferred: DeferredStore
-    entries: list[JournalEntry] = field(default_factory=list)
+    listener: "RecordingListener"
+
+    @property
+    def entries(self) -> list[JournalEntry]:
+        return self.listener.entries
 
     async def accept(self, *uplinks: Uplink) -> list[JournalEntry]:
         """Append one after the other; return the entries."""
@@ -148,7 +192,7 @@ class Pipeline:
     async def commit(self, *results: MessageResult, cursor: int | None = None) -> CommitReport:
         known = [one.position for one in results if one.position is not None]
         return await self.results.commit(
-            results, cursor=max(known, default=0) if cursor is None else cursor
+            results, cursors={EMBEDDED: max(known, default=0) if cursor is None else cursor}
         )
 
     async def waiting(self, *, now: datetime = NOW, limit: int = 1_000) -> list[OutboxItem]:
@@ -167,14 +211,14 @@ async def pipeline_on(
     database: Database, limits: JournalLimits | None = None
 ) -> AsyncIterator[Pipeline]:
     journal = EmbeddedJournal(database, limits)
-    await journal.open()
-    pipeline = Pipeline(
-        database=database,
-        journal=journal,
-        results=ResultStore(database, journal),
-        outbox=Outbox(database, lambda: NOW),
-        ledger=Ledger(database),
-        deferred=DeferredStore(database),
-    )
-    journal.subscribe(pipeline.entries.extend)
-    yield pipeline
+    listener = RecordingListener()
+    async with running(journal, listener):
+        yield Pipeline(
+            database=database,
+            journal=journal,
+            results=ResultStore(database, journal),
+            outbox=Outbox(database, lambda: NOW),
+            ledger=Ledger(database),
+            deferred=DeferredStore(database),
+            listener=listener,
+        )
