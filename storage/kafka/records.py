@@ -106,7 +106,7 @@ def uplink_from(key: bytes | None, value: bytes | None, headers: Headers) -> Upl
     source = fields.get(_SOURCE)
     return Uplink(
         message_id=MessageId(_identifier(fields[_MESSAGE])),
-        device_id=DeviceId(_number("key", key, 1, _LARGEST_ID)),
+        device_id=DeviceId(_number("key", key, 0, _LARGEST_ID)),
         organization_id=OrganizationId(_id(fields, _ORGANIZATION)),
         application_id=ApplicationId(_id(fields, _APPLICATION)),
         device_type=device_type,
@@ -131,12 +131,17 @@ def _fields(headers: Headers) -> dict[str, bytes]:
 
 
 def _id(fields: dict[str, bytes], name: str) -> int:
-    return _number(name, fields[name], 1, _LARGEST_ID)
+    return _number(name, fields[name], 0, _LARGEST_ID)
 
 
 def _number(name: str, text: bytes | None, least: int, greatest: int) -> int:
     """One number has one spelling: another would hash to another partition."""
-    if text is not None and text.isdigit() and len(text) < 20 and (text[:1] != b"0" or text == b"0"):
+    if (
+        text is not None
+        and text.isdigit()
+        and len(text) < 20
+        and (text[:1] != b"0" or text == b"0")
+    ):
         number = int(text)
         if least <= number <= greatest:
             return number
