@@ -7,6 +7,19 @@ Kafka and the database disagree, nothing goes on by itself (`JournalMismatch`), 
 what a person can do. The format of the records is for others to read, too: docs/kafka.md.
 """
 
+from storage.kafka.appender import KafkaAppender
+from storage.kafka.inspection import accept, describe
+from storage.kafka.publisher import DecodedPublisher
+from storage.kafka.reader import KafkaReader
 from storage.kafka.settings import KafkaSettings
+from storage.kafka.topics import make_topics
 
-__all__ = ["KafkaSettings"]
+__all__ = [
+    "DecodedPublisher",
+    "KafkaAppender",
+    "KafkaReader",
+    "KafkaSettings",
+    "accept",
+    "describe",
+    "make_topics",
+]

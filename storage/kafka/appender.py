@@ -105,7 +105,7 @@ class KafkaAppender(JournalAppender):
         if self._pumps:
             await asyncio.wait(self._pumps, timeout=self._settings.acknowledge_timeout_s)
         self._give_up_waiting("The hub is stopping")
-        await self._end_producer(flush=False)
+        await self._end_producer()
         if self._pumps:
             await asyncio.wait(self._pumps)
 
@@ -264,7 +264,7 @@ class KafkaAppender(JournalAppender):
             check_settled(registration, cursors, reaches)
             self._largest_bytes = await view.largest_batch_bytes(registration.topic)
         if self._is_broken or registration != self._registration:
-            await self._end_producer(flush=False)
+            await self._end_producer()
         if registration != self._registration:
             self._registration, self._floors = registration, {}
         self._set_floors(reaches)
@@ -348,11 +348,11 @@ class KafkaAppender(JournalAppender):
             _refuse_all(lane.sent, StorageUnavailable(f"{reason.rstrip('.')}: try again later."))
             _refuse_all(self._taken_off(lane.take_queued()), self._full(reason))
 
-    async def _end_producer(self, *, flush: bool) -> None:
+    async def _end_producer(self) -> None:
         producer, self._producer = self._producer, None
         self._is_broken = True
         if producer is not None:
-            await end_producer(producer, flush=flush)
+            await end_producer(producer)
 
 
 def _refuse_all(appends: list[Append], error: TingbroError) -> None:

@@ -2,7 +2,6 @@
 
 KAFKA_CONNECTION_LOSE = "kafka.connection.lose"
 KAFKA_CONNECTION_RECOVER = "kafka.connection.recover"
-KAFKA_PRODUCER_ABANDON = "kafka.producer.abandon"
 KAFKA_TOPIC_CREATE = "kafka.topic.create"
 KAFKA_LIBRARY_REPORT = "kafka.library.report"
 

@@ -16,7 +16,6 @@ BATCH_BYTES: Final = 512 * 1024
 """How much of one partition goes to the broker at once. What waits meanwhile makes the next batch."""
 
 _START_TIMEOUT_S: Final = 5.0
-_FLUSH_TIMEOUT_S: Final = 5.0
 
 _log = structlog.get_logger(__name__)
 
@@ -45,24 +44,17 @@ async def open_producer(settings: KafkaSettings, topic: str) -> AIOKafkaProducer
             await producer.start()
             await producer.partitions_for(topic)
     except (KafkaError, OSError, TimeoutError) as error:
-        await end_producer(producer, flush=False)
+        await end_producer(producer)
         raise ConnectionLost(f"Kafka takes nothing at present: {error!r}.") from error
     except asyncio.CancelledError:
-        await end_producer(producer, flush=False)
+        await end_producer(producer)
         raise
     return producer
 
 
-async def end_producer(producer: AIOKafkaProducer, *, flush: bool) -> None:
-    """Stop the producer. With `flush` what it was given is sent first, if that is quickly done."""
-    if flush:
-        try:
-            async with asyncio.timeout(_FLUSH_TIMEOUT_S):
-                await producer.flush()
-        except TimeoutError:
-            _log.warning(events.KAFKA_PRODUCER_ABANDON)
-    # There is no public way to end a producer that has something left to send: stopping waits for
-    # it, for ever.
+async def end_producer(producer: AIOKafkaProducer) -> None:
+    """Stop the producer at once; what it has not delivered fails for whoever waits for it."""
+    # There is no public way: stopping waits until everything is delivered, for ever.
     producer._message_accumulator.fail_all(KafkaError("The producer was ended."))
     try:
         await producer.stop()
