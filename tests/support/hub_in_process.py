@@ -64,13 +64,9 @@ class HubInProcess:
         system: ActorSystem | None = None,
         identity: ProcessIdentity | None = None,
     ) -> None:
-        """`identity` makes it one of several processes, the one that keeps house."""
+        """`identity` makes it one of several processes."""
         self.database = open_database(f"sqlite:///{path}")
-        self.membership = (
-            None
-            if identity is None
-            else Membership.on(self.database, identity, keeps_house=lambda: True)
-        )
+        self.membership = None if identity is None else Membership.on(self.database, identity)
         self.pool = pool
         self.settings = settings or HubSettings()
         self.system = system
