@@ -56,7 +56,7 @@ class HubInProcess:
 
     def __init__(
         self,
-        path: Path,
+        path: Path | str,
         pool: DecoderPool,
         settings: HubSettings | None = None,
         limits: JournalLimits | None = None,
@@ -65,7 +65,8 @@ class HubInProcess:
         identity: ProcessIdentity | None = None,
     ) -> None:
         """`identity` makes it one of several processes."""
-        self.database = open_database(f"sqlite:///{path}")
+        # A text is the URL of a database, which may be of another engine.
+        self.database = open_database(path if isinstance(path, str) else f"sqlite:///{path}")
         self.membership = None if identity is None else Membership.on(self.database, identity)
         self.pool = pool
         self.settings = settings or HubSettings()
