@@ -20,7 +20,7 @@ from actors.deferral import DeferralActor
 from actors.device import DeviceActor
 from actors.fleet import FleetActor
 from actors.fleet_view import Verdict
-from actors.house import HOUSEKEEPING, House
+from actors.house import House
 from actors.housekeeping import HousekeepingActor
 from actors.intake import Intake
 from actors.journal import JournalActor
@@ -322,10 +322,6 @@ class Hub:
                 housekeeping.tell(CancelOrphans())
 
     # -- the fleet's member --------------------------------------------------------------------
-
-    @property
-    def keeps_house(self) -> bool:
-        return self.ownership.holds(HOUSEKEEPING)
 
     def partitions(self) -> list[PartitionStatus]:
         """Return how far the partitions have got that this process settles."""

@@ -64,10 +64,14 @@ class HubInProcess:
         system: ActorSystem | None = None,
         identity: ProcessIdentity | None = None,
     ) -> None:
-        """`identity` makes it one of several processes."""
+        """`identity` makes it one of several processes, the one that keeps house."""
         # A text is the URL of a database, which may be of another engine.
         self.database = open_database(path if isinstance(path, str) else f"sqlite:///{path}")
-        self.membership = None if identity is None else Membership.on(self.database, identity)
+        self.membership = (
+            None
+            if identity is None
+            else Membership.on(self.database, identity, keeps_house=lambda: True)
+        )
         self.pool = pool
         self.settings = settings or HubSettings()
         self.system = system
