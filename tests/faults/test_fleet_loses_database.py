@@ -26,8 +26,6 @@ PATIENCE_S = 30.0
 class Member:
     """Notes what it is told."""
 
-    keeps_house = False
-
     def __init__(self) -> None:
         self.changed: list[int] = []
         self.orders: list[str] = []
