@@ -9,7 +9,7 @@ import pytest
 
 from actors import paths
 from protocols.decoders import DecodeRequest
-from protocols.errors import NotFound
+from protocols.errors import NotFound, StorageUnavailable
 from tests.support.decoder_stub import OnDone, StubPool
 from tests.support.hub_in_process import HubInProcess
 from tests.support.receivers import Receiver
@@ -33,7 +33,13 @@ class UnevenPool(StubPool):
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(
-    "names", [("writer",), ("writer", "router", "decoders", "device", "target")]
+    "names",
+    [
+        ("writer",),
+        ("journal",),
+        ("writer", "router", "decoders", "device", "target"),
+        ("writer", "router", "decoders", "device", "target", "journal"),
+    ],
 )
 async def test_restarts_at_random_lose_double_and_reorder_nothing(
     tmp_path: Path, names: tuple[str, ...], seed: int
@@ -50,6 +56,7 @@ async def test_restarts_at_random_lose_double_and_reorder_nothing(
         all_paths = {
             "writer": [paths.WRITER],
             "router": [paths.ROUTER],
+            "journal": [paths.JOURNAL],
             "decoders": [paths.DECODERS],
             "device": [f"{paths.DEVICES}/{device_id}" for device_id, _ in devices],
             "target": [paths.target_path(target_id)],
@@ -72,8 +79,17 @@ async def test_restarts_at_random_lose_double_and_reorder_nothing(
 
 async def _post(hub: HubInProcess, key: str, device: int, chance: random.Random) -> None:
     for number in range(MESSAGES):
-        await hub.post(key, device * 1000 + number)
+        await _post_patiently(hub, key, device * 1000 + number)
         await asyncio.sleep(chance.random() * 0.01)
+
+
+async def _post_patiently(hub: HubInProcess, key: str, number: int) -> None:
+    """While nobody has claimed the journal nothing is taken in: a sender is told to try again."""
+    while True:
+        try:
+            return await hub.post(key, number)
+        except StorageUnavailable:
+            await asyncio.sleep(0.005)
 
 
 async def _restart_for_ever(

@@ -13,10 +13,9 @@ from storage.outbox import outbox_items
 from storage.results import JobState, MessageResult
 from storage.tables.pipeline import ledger, message, message_job, set_aside
 from storage.uplinks import uplink_of
-from tests.support.pipeline import DECODER, Pipeline, job, result, uplink
+from tests.support.pipeline import DECODER, UNSTORABLE, Pipeline, job, result, uplink
 
 OTHER_DECODER = DecoderId(6)
-UNSTORABLE = "lone \ud800 surrogate"
 
 
 async def test_commit_moves_the_message_from_the_journal_into_messages_and_outbox(

@@ -34,6 +34,7 @@ from storage.results import (
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 DECODER = DecoderId(5)
 TARGET = TargetId(7)
+UNSTORABLE = "lone \ud800 surrogate"
 
 
 def uplink(
