@@ -14,6 +14,7 @@ from typing import Any, Self
 from sqlalchemy import Table, select
 
 from actors.hub import Hub, HubSettings, Stores
+from actors.ownership import Ownership
 from actors.runtime import ActorSystem
 from protocols.decoders import DecoderPool
 from protocols.targets import TargetResources
@@ -30,6 +31,7 @@ from storage.outbox import Outbox
 from storage.plans import PlanStore
 from storage.results import CommitReport, MessageResult, ResultStore
 from storage.retention import Retention
+from storage.signals import Signals
 from storage.tables import entities
 from storage.target_settings import TargetSettings
 
@@ -60,11 +62,16 @@ class HubInProcess:
         limits: JournalLimits | None = None,
         *,
         system: ActorSystem | None = None,
+        own: Callable[[Database], Ownership] | None = None,
+        signals: Signals | None = None,
     ) -> None:
+        """`own` makes the hub one of several processes; by default it owns everything."""
         self.database = open_database(f"sqlite:///{path}")
         self.pool = pool
         self.settings = settings or HubSettings()
         self.system = system
+        self.ownership = None if own is None else own(self.database)
+        self.signals = signals
         self.journal = EmbeddedJournal(self.database, limits)
         self.results = GatedResultStore(self.database, self.journal)
         self.ledger = Ledger(self.database)
@@ -93,6 +100,8 @@ class HubInProcess:
             pool=self.pool,
             target_resources=TargetResources(http_session=self._session),
             settings=self.settings,
+            ownership=self.ownership,
+            signals=self.signals,
             system=self.system,
         )
         await self.hub.start()
