@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 import structlog
 from prometheus_client import Metric
@@ -18,20 +18,25 @@ from actors import events, paths
 from actors.decoding import DecodingActor
 from actors.deferral import DeferralActor
 from actors.device import DeviceActor
+from actors.fleet import FleetActor
+from actors.fleet_view import Verdict
 from actors.house import House
 from actors.housekeeping import HousekeepingActor
 from actors.intake import Intake
 from actors.journal import JournalActor
+from actors.membership import Membership
 from actors.messages import (
     CancelOrphans,
     ConfigurationChanged,
     ReplayFailed,
     WakeElsewhere,
 )
-from actors.metrics import hub_metrics
+from actors.metrics import fleet_metrics, hub_metrics
 from actors.ownership import Ownership, SoleOwnership
 from actors.plan_book import PlanBook
+from actors.readiness import Readiness
 from actors.replay import ReplayActor
+from actors.replay_order import read_order
 from actors.router import RouterActor
 from actors.runtime import (
     Actor,
@@ -43,21 +48,24 @@ from actors.runtime import (
     Supervisor,
 )
 from actors.targets import TargetRoster, target_name
+from actors.trials import DecoderTrial, DecoderTrials
 from actors.wake_ups import WakeUpActor
 from actors.writer import WriterActor
 from protocols.adapters import AdapterLimits
-from protocols.decoders import DecodeRequest, DecoderPool, DecoderSource
-from protocols.errors import HubFull, InvalidInput, NotFound
+from protocols.decoders import DecoderPool
+from protocols.errors import InvalidInput, NotFound
 from protocols.messages import DeviceId, TargetId
 from protocols.targets import Target, TargetResources, discover
 from storage.database import Database
 from storage.deferred import DeferredStore
 from storage.device_keys import DeviceKeys
 from storage.device_state import DeviceStates
-from storage.journal import Appended, JournalAppender, JournalReader
+from storage.journal import Appended, JournalAppender, JournalReader, PartitionStatus
+from storage.journal_overview import JournalOverview
 from storage.ledger import Ledger
 from storage.outbox import Outbox, outbox_items
 from storage.plans import PlanStore
+from storage.process_orders import Order, OrderKind
 from storage.results import MessageResult, ResultStore
 from storage.retention import Retention, RetentionKind
 from storage.signals import Signals
@@ -65,8 +73,6 @@ from storage.target_settings import TargetSettings
 
 # Restarts of one target must never take its siblings along; its own back-off bounds them.
 _NEVER_ESCALATE = 1_000_000
-# Each holds its script and payload until a worker has run it.
-_TRIALS_LIMIT = 32
 # Deleting one of these takes the data targets below it along.
 _TARGETS_BELONG_TO = frozenset(("organization", "application", "data_target"))
 
@@ -89,24 +95,6 @@ class Stores:
     plans: PlanStore
     target_settings: TargetSettings
     retention: Retention
-
-
-class Readiness(NamedTuple):
-    """One thing that must be in order before the hub takes traffic."""
-
-    name: str
-    is_ok: bool
-    detail: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DecoderTrial:
-    """What became of one trial of a decoder; exactly one of `body` and `error` is None."""
-
-    body: bytes | None
-    error: str | None
-    warnings: tuple[str, ...]
-    logs: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,12 +120,14 @@ class Hub:
         settings: HubSettings,
         ownership: Ownership | None = None,
         signals: Signals | None = None,
+        membership: Membership | None = None,
         system: ActorSystem | None = None,
     ) -> None:
-        """`ownership` says what this process acts for, by default everything; `signals` reach
-        the other processes, if there are any."""
+        """`ownership` says what this process acts for, by default everything; `signals` and
+        `membership` make it one of several processes, without them it is the whole hub."""
         self._stores = stores
         self._pool = pool
+        self._membership = membership
         self.target_resources = target_resources
         self._settings = settings
         self.system = system or ActorSystem(name="hub")
@@ -158,7 +148,7 @@ class Hub:
         self._signals = signals
         self._ready = False
         self._assigned = asyncio.Event()
-        self._trials = 0
+        self._trials = DecoderTrials(pool, self.system.clock.now)
 
     # -- life --------------------------------------------------------------------------------
 
@@ -168,7 +158,9 @@ class Hub:
         Raises:
             JournalMismatch: the journal is not the one that the database knows.
         """
-        stores = self._stores
+        stores, membership = self._stores, self._membership
+        if membership is not None:
+            await membership.changes.begin()
         await self.system.start()
         if self._signals is not None:
             self._spawn("wake-ups", WakeUpActor, signals=self._signals, roster=self._roster)
@@ -204,6 +196,8 @@ class Hub:
             holds=stores.journal.holds,
         )
         await self.ownership.begin()
+        if membership is not None:
+            self._spawn("fleet", FleetActor, membership=membership, member=self)
         # The last to start is the first to stop: then nothing new is admitted.
         self._spawn(
             "journal",
@@ -304,29 +298,8 @@ class Hub:
         return await self.intake.accept_http(api_key, body, content_type, idempotency_key)
 
     async def test_decoder(self, code: str, payload: bytes, metadata: bytes) -> DecoderTrial:
-        """Run a script on a payload without keeping anything and without blaming anybody.
-
-        Raises: HubFull when too many trials wait already.
-        """
-        if self._trials >= _TRIALS_LIMIT:
-            raise HubFull("Too many decoders are being tried at once.")
-        request = DecodeRequest(
-            source=DecoderSource(decoder_id=0, code=code),
-            payload=payload,
-            metadata=metadata,
-            received_at=self.system.clock.now(),
-        )
-        self._trials += 1
-        try:
-            outcome = await self._pool.test(request)
-        finally:
-            self._trials -= 1
-        return DecoderTrial(
-            body=outcome.body,
-            error=None if outcome.error is None else str(outcome.error),
-            warnings=outcome.warnings,
-            logs=outcome.logs,
-        )
+        """Run a script on a payload without keeping anything; see `DecoderTrials.run`."""
+        return await self._trials.run(code, payload, metadata)
 
     async def replay(self, decoder_id: int, since: datetime | None, until: datetime | None) -> int:
         """Decode again what this decoder failed on; return how many messages that is."""
@@ -348,12 +321,30 @@ class Hub:
             if (housekeeping := self.system.find(paths.HOUSEKEEPING)) is not None:
                 housekeeping.tell(CancelOrphans())
 
+    # -- the fleet's member --------------------------------------------------------------------
+
+    def partitions(self) -> list[PartitionStatus]:
+        """Return how far the partitions have got that this process settles."""
+        return self._stores.journal.status()
+
+    async def carry_out(self, order: Order) -> None:
+        """Do what another process asked for. Raises NotFound when this version does not know it."""
+        match order.kind:
+            case OrderKind.REPLAY:
+                replay = read_order(order.body)
+                await self.replay(replay.decoder_id, replay.since, replay.until)
+            case OrderKind.RELEASE_DECODER:
+                self._pool.release(order.body["decoderId"])
+            case _:
+                raise NotFound(f"This version knows no order {order.kind}.")
+
     # -- operation ---------------------------------------------------------------------------
 
-    def actor_tree(self) -> dict[str, Any]:
+    async def actor_tree(self) -> dict[str, Any]:
+        """Return this process's actors."""
         return self.system.tree().to_json()
 
-    def actor(self, path: str) -> dict[str, Any] | None:
+    async def actor(self, path: str) -> dict[str, Any] | None:
         """Return one actor and its children, or None if there is none at that path."""
         try:
             return self.system.info(path).to_json()
@@ -364,17 +355,17 @@ class Hub:
         """Replace the actor by a new instance. Raises NotFound."""
         await self.system.restart(path)
 
-    def health(self) -> tuple[bool, str | None, str]:
-        """Return whether all is well, else the path that is the cause and the reason."""
+    async def health(self) -> Verdict:
+        """Judge this process's actors."""
         health = self.system.health()
-        return health.ok, None if health.worst is None else health.worst.path, health.reason
+        cause = None if health.worst is None else health.worst.path
+        return Verdict(health.ok, cause, health.reason)
 
     def readiness(self) -> list[Readiness]:
         """Return what must be in order before the hub takes traffic."""
-        storage = self._stores.database.health()
         return [
-            Readiness("hub", self._ready, "started" if self._ready else "starting or stopping"),
-            Readiness("storage", storage.is_ok, storage.reason or "commits reach the disk"),
+            Readiness.of_hub(is_started=self._ready),
+            Readiness.of_storage(self._stores.database.health()),
         ]
 
     async def ledger(self, organization_ids: Sequence[int] | None) -> list[dict[str, Any]]:
@@ -382,9 +373,16 @@ class Hub:
         balances = await self._stores.ledger.balance(organization_ids)
         return [balance.to_json() for balance in balances]
 
+    async def journal(self) -> list[dict[str, object]]:
+        """Return how far each partition of the journal is settled, and by whom."""
+        lags = {status.partition: status.lag for status in self._stores.journal.status()}
+        return await JournalOverview(self._stores.database).to_json(lags)
+
     def metrics(self) -> Iterable[Metric]:
         """Return what Prometheus shall know of the actors, read at this moment."""
-        return hub_metrics(self.system, self._stores.journal, self._pool)
+        yield from hub_metrics(self.system, self._stores.journal, self._pool)
+        if self._membership is not None:
+            yield from fleet_metrics(self._membership.seen)
 
     def _find(self, path: str) -> ActorRef[Any]:
         ref = self.system.find(path)

@@ -12,6 +12,7 @@ DEFERRAL = "/hub/deferral"
 REPLAY = "/hub/replay"
 HOUSEKEEPING = "/hub/housekeeping"
 JOURNAL = "/hub/journal"
+FLEET = "/hub/fleet"
 
 
 def target_path(target_id: int) -> str:

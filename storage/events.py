@@ -6,6 +6,7 @@ DATABASE_WRITE_RECOVER = "database.write.recover"
 DATABASE_SCHEMA_MIGRATE = "database.schema.migrate"
 
 JOURNAL_APPEND_REFUSE = "journal.append.refuse"
+JOURNAL_HAND_OVER = "journal.entry.hand_over"
 JOURNAL_GIVE_UP_FAIL = "journal.claims.give_up_fail"
 RESULT_ROW_SET_ASIDE = "result.row.set_aside"
 RESULT_MESSAGE_REPEAT = "result.message.repeat"

@@ -14,6 +14,7 @@ from typing import Any, Self
 from sqlalchemy import Table, select
 
 from actors.hub import Hub, HubSettings, Stores
+from actors.membership import Membership
 from actors.ownership import Ownership
 from actors.runtime import ActorSystem
 from protocols.decoders import DecoderPool
@@ -29,6 +30,7 @@ from storage.journal import Cursors, JournalLimits, JournalReader
 from storage.ledger import Ledger, LedgerBalance
 from storage.outbox import Outbox
 from storage.plans import PlanStore
+from storage.processes import ProcessIdentity
 from storage.results import CommitReport, MessageResult, ResultStore
 from storage.retention import Retention
 from storage.signals import Signals
@@ -56,17 +58,25 @@ class HubInProcess:
 
     def __init__(
         self,
-        path: Path,
+        path: Path | str,
         pool: DecoderPool,
         settings: HubSettings | None = None,
         limits: JournalLimits | None = None,
         *,
         system: ActorSystem | None = None,
+        identity: ProcessIdentity | None = None,
         own: Callable[[Database], Ownership] | None = None,
         signals: Signals | None = None,
     ) -> None:
-        """`own` makes the hub one of several processes; by default it owns everything."""
-        self.database = open_database(f"sqlite:///{path}")
+        """`identity` makes it one of several processes, the one that keeps house; with `own` it
+        owns what that says instead of everything."""
+        # A text is the URL of a database, which may be of another engine.
+        self.database = open_database(path if isinstance(path, str) else f"sqlite:///{path}")
+        self.membership = (
+            None
+            if identity is None
+            else Membership.on(self.database, identity, keeps_house=lambda: True)
+        )
         self.pool = pool
         self.settings = settings or HubSettings()
         self.system = system
@@ -102,6 +112,7 @@ class HubInProcess:
             settings=self.settings,
             ownership=self.ownership,
             signals=self.signals,
+            membership=self.membership,
             system=self.system,
         )
         await self.hub.start()

@@ -10,7 +10,7 @@ from storage import open_database
 from storage.database import Reader, Transaction
 from storage.repositories import users
 from storage.repositories.stamps import Author
-from web.administration import database_file, migrate, reset_password, schema_summary
+from web.administration import is_absent, migrate, reset_password, schema_summary
 from web.passwords import PasswordHasher
 from web.settings import Settings, read_settings
 
@@ -48,13 +48,13 @@ async def test_migrate_makes_a_database_and_says_so_again_the_second_time(
     settings: Settings,
 ) -> None:
     first = await migrate(settings)
-    assert database_file(settings).exists()
+    assert not is_absent(settings)
     assert await migrate(settings) == first
 
 
 async def test_database_of_a_newer_version_is_refused(settings: Settings) -> None:
     await migrate(settings)
-    with closing(sqlite3.connect(database_file(settings))) as connection, connection:
+    with closing(sqlite3.connect(settings.data_dir / "tingbro.db")) as connection, connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(SchemaMismatch, match="newer"):
         await migrate(settings)
@@ -67,7 +67,7 @@ async def test_asking_for_the_schema_makes_no_database(settings: Settings) -> No
     is_usable, sentence = await schema_summary(settings)
     assert is_usable
     assert "first start" in sentence
-    assert not database_file(settings).exists()
+    assert is_absent(settings)
 
 
 async def test_new_password_replaces_the_old_one_and_ends_sessions(settings: Settings) -> None:
@@ -98,4 +98,4 @@ async def test_unknown_user_is_named(settings: Settings) -> None:
 async def test_missing_database_is_not_made_by_a_reset(settings: Settings) -> None:
     with pytest.raises(NotFound, match="TINGBRO_DATA_DIR"):
         await reset_password(settings, "anna@example.org")
-    assert not database_file(settings).exists()
+    assert is_absent(settings)
