@@ -187,6 +187,7 @@ async def cluster_view(settings: KafkaSettings) -> AsyncIterator[ClusterView]:
     quieten_library()
     admin = AIOKafkaAdminClient(
         bootstrap_servers=settings.bootstrap_servers,
+        **settings.connection,
         client_id="tingbro-admin",
         request_timeout_ms=int(REQUEST_TIMEOUT_S * 1_000),
     )

@@ -68,8 +68,8 @@ class HubInProcess:
         own: Callable[[Database], Ownership] | None = None,
         signals: Signals | None = None,
     ) -> None:
-        """`identity` makes it one of several processes, the one that keeps house; with `own` it
-        owns what that says instead of everything."""
+        """`identity`, `own` and `signals` make it one of several processes; by default it owns
+        everything."""
         # A text is the URL of a database, which may be of another engine.
         self.database = open_database(path if isinstance(path, str) else f"sqlite:///{path}")
         self.membership = (
@@ -110,9 +110,9 @@ class HubInProcess:
             pool=self.pool,
             target_resources=TargetResources(http_session=self._session),
             settings=self.settings,
+            membership=self.membership,
             ownership=self.ownership,
             signals=self.signals,
-            membership=self.membership,
             system=self.system,
         )
         await self.hub.start()
