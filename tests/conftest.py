@@ -1,11 +1,49 @@
-"""What tests of every package may ask for."""
+"""The servers that a test run needs beside the hub: fetched once, started once."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.support import kafka_jars
+from tests.support.kafka import KafkaBroker
 from tests.support.postgresql import PostgresqlMissing, PostgresqlServer
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Fetch what is missing before the first test, outside of any test's time limit."""
+    names = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    if names.isdisjoint({"kafka_broker", "own_kafka_broker"}) or session.config.option.collectonly:
+        return
+    terminal = session.config.pluginmanager.get_plugin("terminalreporter")
+    announce: Callable[[str], None] = terminal.write_line if terminal else lambda _: None
+    try:
+        kafka_jars.ensure(announce)
+    except kafka_jars.KafkaNotToBeHad as error:
+        if os.environ.get("CI") == "true":
+            raise pytest.UsageError(str(error)) from error
+
+
+@pytest.fixture(scope="session")
+def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
+    """A broker for tests that leave it running and use topics and groups of their own."""
+    with new_kafka_broker(tmp_path_factory) as broker:
+        yield broker
+
+
+@pytest.fixture
+def own_kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
+    """A broker that the test may kill, pause and start again."""
+    with new_kafka_broker(tmp_path_factory) as broker:
+        yield broker
+
+
+def new_kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> KafkaBroker:
+    try:
+        jars = kafka_jars.ensure(lambda _: None)
+    except kafka_jars.KafkaNotToBeHad as error:
+        pytest.skip(str(error))
+    return KafkaBroker(jars, tmp_path_factory.mktemp("kafka"))
 
 
 @pytest.fixture(scope="session")

@@ -51,11 +51,15 @@ journal_topic = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("topic", Text, nullable=False),
+    Column("topic_id", Text),
     Column("cluster_id", Text),
     Column("partitions", Integer, nullable=False),
+    Column("first_partition", Integer, nullable=False),
     Column("registered_at", BigInteger, nullable=False),
 )
-"""The topic that is the journal, as it was when the hub began to use it."""
+"""The topic that is the journal, as it was when the hub began to use it. Its partition 0 is the
+journal's `first_partition`: 1, until another topic takes this one's place, whose positions must
+stand behind those of the old."""
 
 unreadable_record = Table(
     "unreadable_record",

@@ -70,8 +70,10 @@ def _create_journal_topic() -> None:
         "journal_topic",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("topic", sa.Text(), nullable=False),
+        sa.Column("topic_id", sa.Text(), nullable=True),
         sa.Column("cluster_id", sa.Text(), nullable=True),
         sa.Column("partitions", sa.Integer(), nullable=False),
+        sa.Column("first_partition", sa.Integer(), nullable=False),
         sa.Column("registered_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("name", name="pk_journal_topic"),
     )

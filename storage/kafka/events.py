@@ -1,0 +1,16 @@
+"""The names of the events that this package logs."""
+
+KAFKA_CONNECTION_LOSE = "kafka.connection.lose"
+KAFKA_CONNECTION_RECOVER = "kafka.connection.recover"
+KAFKA_TOPIC_CREATE = "kafka.topic.create"
+KAFKA_LIBRARY_REPORT = "kafka.library.report"
+
+JOURNAL_TOPIC_REGISTER = "journal.topic.register"
+JOURNAL_TOPIC_ACCEPT = "journal.topic.accept"
+JOURNAL_TOPIC_MISMATCH = "journal.topic.mismatch"
+JOURNAL_BATCH_FAIL = "journal.batch.fail"
+JOURNAL_PARTITIONS_ASSIGN = "journal.partitions.assign"
+JOURNAL_PARTITIONS_REVOKE = "journal.partitions.revoke"
+JOURNAL_RECORD_UNREADABLE = "journal.record.unreadable"
+DECODED_RECORD_SKIP = "decoded.record.skip"
+JOURNAL_RECORDS_LOST = "journal.records.lost"
