@@ -14,6 +14,7 @@ from typing import Any, Self
 from sqlalchemy import Table, select
 
 from actors.hub import Hub, HubSettings, Stores
+from actors.membership import Membership
 from actors.runtime import ActorSystem
 from protocols.decoders import DecoderPool
 from protocols.targets import TargetResources
@@ -28,6 +29,7 @@ from storage.journal import Cursors, JournalLimits, JournalReader
 from storage.ledger import Ledger, LedgerBalance
 from storage.outbox import Outbox
 from storage.plans import PlanStore
+from storage.processes import ProcessIdentity
 from storage.results import CommitReport, MessageResult, ResultStore
 from storage.retention import Retention
 from storage.tables import entities
@@ -60,9 +62,11 @@ class HubInProcess:
         limits: JournalLimits | None = None,
         *,
         system: ActorSystem | None = None,
+        identity: ProcessIdentity | None = None,
     ) -> None:
-        # A text is the URL of a database, which may be of another engine.
+        """A text for `path` is a database's URL; `identity` makes it one of several processes."""
         self.database = open_database(path if isinstance(path, str) else f"sqlite:///{path}")
+        self.membership = None if identity is None else Membership.on(self.database, identity)
         self.pool = pool
         self.settings = settings or HubSettings()
         self.system = system
@@ -94,6 +98,7 @@ class HubInProcess:
             pool=self.pool,
             target_resources=TargetResources(http_session=self._session),
             settings=self.settings,
+            membership=self.membership,
             system=self.system,
         )
         await self.hub.start()
