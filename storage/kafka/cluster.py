@@ -21,6 +21,7 @@ from aiokafka.protocol.offset import OffsetRequest
 from protocols.errors import ConnectionLost, InvalidSettings
 from storage.kafka._metadata import TopicIdRequest
 from storage.kafka.library_log import quieten_library
+from storage.kafka.security import client_options
 from storage.kafka.settings import KafkaSettings
 
 REQUEST_TIMEOUT_S: Final = 5.0
@@ -187,6 +188,7 @@ async def cluster_view(settings: KafkaSettings) -> AsyncIterator[ClusterView]:
     quieten_library()
     admin = AIOKafkaAdminClient(
         bootstrap_servers=settings.bootstrap_servers,
+        **client_options(settings.security),
         client_id="tingbro-admin",
         request_timeout_ms=int(REQUEST_TIMEOUT_S * 1_000),
     )
@@ -195,12 +197,21 @@ async def cluster_view(settings: KafkaSettings) -> AsyncIterator[ClusterView]:
             async with asyncio.timeout(REQUEST_TIMEOUT_S):
                 await admin.start()
         except (KafkaError, OSError, TimeoutError) as error:
-            raise ConnectionLost(
-                f"No Kafka broker answers at {settings.bootstrap_servers}."
-            ) from error
+            raise ConnectionLost(_unreachable(settings)) from error
         yield ClusterView(admin)
     finally:
         await admin.close()
+
+
+def _unreachable(settings: KafkaSettings) -> str:
+    servers, security = settings.bootstrap_servers, settings.security
+    if not security.is_encrypted and security.login is None:
+        return f"No Kafka broker answers at {servers}."
+    # The library tells its log only which of these it was.
+    return (
+        f"No Kafka broker answers at {servers}, or none takes this login or shows a certificate "
+        "that is trusted (TINGBRO_LOG_LEVEL=debug tells which)."
+    )
 
 
 __all__ = ["ClusterView", "Reach", "SeenTopic", "WantedTopic", "cluster_view"]

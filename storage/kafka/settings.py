@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from storage.journal import JournalLimits
+from storage.kafka.security import KafkaSecurity
 
 RAW_TOPIC: Final = "uplink.raw"
 DECODED_TOPIC: Final = "uplink.decoded"
@@ -15,6 +16,7 @@ class KafkaSettings:
 
     bootstrap_servers: str
     """`host:port`, several with commas between."""
+    security: KafkaSecurity = field(default_factory=KafkaSecurity)
     raw_topic: str = RAW_TOPIC
     decoded_topic: str = DECODED_TOPIC
     group: str = "tingbro"
