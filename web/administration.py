@@ -17,17 +17,6 @@ def is_absent(settings: Settings) -> bool:
     return url.startswith("sqlite:") and not Path(place_of(url)).exists()
 
 
-async def migrate(settings: Settings) -> list[str]:
-    """Bring the database to this version's schema, making it if need be; returns sentences.
-
-    Raises: StorageUnavailable while a hub uses it; SchemaMismatch when it is from a newer version.
-    """
-    database = open_database(settings.storage.database_url)
-    await database.open()
-    await database.close()
-    return [_has_schema(settings)]
-
-
 async def schema_summary(settings: Settings) -> tuple[bool, str]:
     """Whether the database can be used as it is or by migrating, and a sentence about it.
 
