@@ -40,10 +40,6 @@ log = structlog.get_logger(__name__)
 class FleetMember(Protocol):
     """What a process of a fleet can do when it is asked. Called on the loop."""
 
-    @property
-    def keeps_house(self) -> bool:
-        """Whether this process is the one that keeps house at present."""
-
     def partitions(self) -> Sequence[PartitionStatus]:
         """How far the partitions have got that this process settles. Cheap."""
 
@@ -163,8 +159,8 @@ class FleetActor(Actor):
             )
 
     async def _take_orders(self) -> None:
-        orders = self._membership.orders
-        for order in await orders.take(keeps_house=self._member.keeps_house):
+        membership = self._membership
+        for order in await membership.orders.take(keeps_house=membership.keeps_house()):
             log.info(events.FLEET_ORDER_TAKE, kind=order.kind, order_id=order.order_id)
             # A task each: one may be the restart of this very actor, which ends what it does.
             self.create_task(self._carry_out(order))

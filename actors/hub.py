@@ -20,7 +20,7 @@ from actors.deferral import DeferralActor
 from actors.device import DeviceActor
 from actors.fleet import FleetActor
 from actors.fleet_view import Verdict
-from actors.house import HOUSEKEEPING, House
+from actors.house import House
 from actors.housekeeping import HousekeepingActor
 from actors.intake import Intake
 from actors.journal import JournalActor
@@ -50,7 +50,7 @@ from actors.runtime import (
 from actors.targets import TargetRoster, target_name
 from actors.trials import DecoderTrial, DecoderTrials
 from actors.wake_ups import WakeUpActor
-from actors.writer import WriterActor
+from actors.writer import Publish, WriterActor
 from protocols.adapters import AdapterLimits
 from protocols.decoders import DecoderPool
 from protocols.errors import InvalidInput, NotFound
@@ -84,7 +84,8 @@ class Stores:
     """What the hub keeps its messages in; made by the composition root, on one database."""
 
     database: Database
-    appender: JournalAppender
+    appender: JournalAppender | None
+    """None where no messages are taken in."""
     journal: JournalReader
     ledger: Ledger
     results: ResultStore
@@ -121,22 +122,19 @@ class Hub:
         ownership: Ownership | None = None,
         signals: Signals | None = None,
         membership: Membership | None = None,
+        publish: Publish | None = None,
         system: ActorSystem | None = None,
     ) -> None:
         """`ownership` says what this process acts for, by default everything; `signals` and
-        `membership` make it one of several processes, without them it is the whole hub."""
+        `membership` make it one of several processes, without them it is the whole hub.
+        What is decoded is handed to `publish` before it is committed, see `WriterActor`."""
         self._stores = stores
         self._pool = pool
         self._membership = membership
         self.target_resources = target_resources
         self._settings = settings
         self.system = system or ActorSystem(name="hub")
-        self.intake = Intake(
-            keys=stores.device_keys,
-            journal=stores.appender,
-            now=self.system.clock.now,
-            limits=AdapterLimits(max_body_bytes=settings.max_body_bytes),
-        )
+        self._intake = self._make_intake(stores.appender)
         self._roster = TargetRoster(
             self.system,
             outbox=stores.outbox,
@@ -146,6 +144,7 @@ class Hub:
         )
         self.ownership = ownership or SoleOwnership()
         self._signals = signals
+        self._publish = publish
         self._ready = False
         self._assigned = asyncio.Event()
         self._trials = DecoderTrials(pool, self.system.clock.now)
@@ -170,6 +169,7 @@ class Hub:
             results=stores.results,
             on_committed=self._announce,
             on_untold=self._roster.look_again,
+            publish=self._publish,
         )
         decoding = self._spawn("decoders", DecodingActor, pool=self._pool)
         house = House(self.system, self._house_specs(decoding, writer))
@@ -273,6 +273,16 @@ class Hub:
             idle_after_s=self._settings.passivate_after_s,
         )
 
+    def _make_intake(self, appender: JournalAppender | None) -> Intake | None:
+        if appender is None:
+            return None
+        return Intake(
+            keys=self._stores.device_keys,
+            journal=appender,
+            now=self.system.clock.now,
+            limits=AdapterLimits(max_body_bytes=self._settings.max_body_bytes),
+        )
+
     def _announce(self, results: Sequence[MessageResult]) -> None:
         self._roster.deliver(outbox_items(results))
 
@@ -295,7 +305,8 @@ class Hub:
         self, api_key: str, body: bytes, content_type: str | None, idempotency_key: str | None
     ) -> Appended:
         """Take in one message of a generic HTTP device; see `Intake.accept_http`."""
-        return await self.intake.accept_http(api_key, body, content_type, idempotency_key)
+        assert self._intake is not None, "this process takes no messages in"
+        return await self._intake.accept_http(api_key, body, content_type, idempotency_key)
 
     async def test_decoder(self, code: str, payload: bytes, metadata: bytes) -> DecoderTrial:
         """Run a script on a payload without keeping anything; see `DecoderTrials.run`."""
@@ -312,7 +323,8 @@ class Hub:
 
     async def configuration_changed(self, *, what: str, entity_id: int) -> None:
         """Make a committed change effective; to be awaited before the change is answered."""
-        self.intake.forget()
+        if self._intake is not None:
+            self._intake.forget()
         device_id = DeviceId(entity_id) if what == "iot_device" else None
         self._find(paths.ROUTER).tell(ConfigurationChanged(device_id))
         if what in _TARGETS_BELONG_TO:
@@ -322,10 +334,6 @@ class Hub:
                 housekeeping.tell(CancelOrphans())
 
     # -- the fleet's member --------------------------------------------------------------------
-
-    @property
-    def keeps_house(self) -> bool:
-        return self.ownership.holds(HOUSEKEEPING)
 
     def partitions(self) -> list[PartitionStatus]:
         """Return how far the partitions have got that this process settles."""

@@ -1,5 +1,6 @@
 """What makes a process one of several: who it is, how it is asked, and how it learns of changes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from storage.configuration_changes import ConfigurationChanges
@@ -15,15 +16,24 @@ class Membership:
     registry: ProcessRegistry
     orders: ProcessOrders
     changes: ConfigurationChanges
+    keeps_house: Callable[[], bool]
+    """Whether this process is the one that keeps house at present."""
     seen: list[ProcessRow] = field(default_factory=list)
     """All processes, as of the last beat; for metrics."""
 
     @classmethod
-    def on(cls, database: Database, identity: ProcessIdentity) -> "Membership":
+    def on(
+        cls,
+        database: Database,
+        identity: ProcessIdentity,
+        *,
+        keeps_house: Callable[[], bool] = lambda: False,
+    ) -> "Membership":
         return cls(
             registry=ProcessRegistry(database, identity),
             orders=ProcessOrders(database, identity.process_id),
             changes=ConfigurationChanges(database),
+            keeps_house=keeps_house,
         )
 
     @property

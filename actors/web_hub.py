@@ -140,10 +140,6 @@ class WebHub:
 
     # -- the fleet's member --------------------------------------------------------------------
 
-    @property
-    def keeps_house(self) -> bool:
-        return False
-
     def partitions(self) -> list[PartitionStatus]:
         """None: the workers settle them."""
         return []

@@ -5,6 +5,7 @@ from urllib.parse import unquote, urlsplit
 
 from protocols.errors import InvalidSettings
 from storage.database import Database
+from storage.signals import LocalSignals, Signals
 
 
 def open_database(url: str, *, is_shared: bool = False, migrate: bool = True) -> Database:
@@ -36,3 +37,18 @@ def open_database(url: str, *, is_shared: bool = False, migrate: bool = True) ->
             "postgresql://USER:PASSWORD@HOST:PORT/DATABASE."
         ]
     )
+
+
+def open_signals(url: str) -> Signals:
+    """Return the signals between all processes on the database at `url`.
+
+    On SQLite that is one process.
+
+    Raises:
+        InvalidSettings: the URL is not understood.
+    """
+    if urlsplit(url).scheme in ("postgresql", "postgres"):
+        from storage.postgresql.signals import PostgresqlSignals
+
+        return PostgresqlSignals(url)
+    return LocalSignals()

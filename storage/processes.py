@@ -83,10 +83,15 @@ class ProcessIdentity:
     version: str
 
     @classmethod
-    def of_this_process(cls, role: ProcessRole, *, version: str) -> "ProcessIdentity":
-        """Make one up; call it once, and name claims and leases by its `process_id` too."""
+    def of_this_process(
+        cls, role: ProcessRole, *, version: str, name: str | None = None
+    ) -> "ProcessIdentity":
+        """Make one up; call it once, and name claims and leases by its `process_id` too.
+
+        `name` is what people call it. A process that starts again under the same name is another.
+        """
         return cls(
-            process_id=f"{role}-{uuid.uuid4().hex[:8]}",
+            process_id=f"{name or role}-{uuid.uuid4().hex[:8]}",
             role=role,
             host=socket.gethostname(),
             pid=os.getpid(),

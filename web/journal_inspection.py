@@ -8,7 +8,7 @@ from storage.kafka import accept as accept_topic
 from storage.kafka import describe
 from storage.kafka.inspection import JournalDescription, PartitionDescription
 from storage.kafka.settings import KafkaSettings as JournalSettings
-from web.journal_settings import journal_settings
+from web.assembly import kafka_of
 from web.settings import Settings
 from web.variables import PREFIX
 
@@ -44,7 +44,7 @@ async def _asking(
     database = open_database(settings.storage.database_url, is_shared=True, migrate=False)
     await database.open()
     try:
-        description = await ask(journal_settings(settings.kafka), database)
+        description = await ask(kafka_of(settings.kafka), database)
     finally:
         await database.close()
     return not description.disagreements, _lines(description)

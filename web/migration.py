@@ -42,9 +42,9 @@ async def migrate(settings: Settings) -> list[str]:
 
 async def _make_topics(kafka: KafkaSettings, database: Database) -> str:
     from storage.kafka import make_topics
-    from web.journal_settings import journal_settings
+    from web.assembly import kafka_of
 
-    wanted = journal_settings(kafka)
+    wanted = kafka_of(kafka)
     registered = await make_topics(wanted, database)
     sentence = (
         f"The journal is the topic {registered.topic} with {registered.partitions} partitions"
@@ -70,11 +70,11 @@ async def _hand_over(settings: Settings, kafka: KafkaSettings, database: Databas
 
 async def _hand_over_alone(settings: Settings, kafka: KafkaSettings) -> list[str]:
     from storage.kafka import KafkaAppender
-    from web.journal_settings import journal_settings
+    from web.assembly import kafka_of
 
     async with (
         _opened(settings.storage.database_url, is_shared=False) as database,
-        KafkaAppender(database, journal_settings(kafka)) as appender,
+        KafkaAppender(database, kafka_of(kafka)) as appender,
     ):
         handover = JournalHandover(database, appender, holder=settings.process_name)
         report = await handover.run()

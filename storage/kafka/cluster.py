@@ -21,7 +21,6 @@ from aiokafka.protocol.offset import OffsetRequest
 from protocols.errors import ConnectionLost, InvalidSettings
 from storage.kafka._metadata import TopicIdRequest
 from storage.kafka.library_log import quieten_library
-from storage.kafka.security import client_options
 from storage.kafka.settings import KafkaSettings
 
 REQUEST_TIMEOUT_S: Final = 5.0
@@ -188,7 +187,7 @@ async def cluster_view(settings: KafkaSettings) -> AsyncIterator[ClusterView]:
     quieten_library()
     admin = AIOKafkaAdminClient(
         bootstrap_servers=settings.bootstrap_servers,
-        **client_options(settings.security),
+        **settings.connection,
         client_id="tingbro-admin",
         request_timeout_ms=int(REQUEST_TIMEOUT_S * 1_000),
     )
@@ -204,8 +203,8 @@ async def cluster_view(settings: KafkaSettings) -> AsyncIterator[ClusterView]:
 
 
 def _unreachable(settings: KafkaSettings) -> str:
-    servers, security = settings.bootstrap_servers, settings.security
-    if not security.is_encrypted and security.login is None:
+    servers = settings.bootstrap_servers
+    if settings.connection.get("security_protocol", "PLAINTEXT") == "PLAINTEXT":
         return f"No Kafka broker answers at {servers}."
     # The library tells its log only which of these it was.
     return (

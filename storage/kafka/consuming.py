@@ -10,7 +10,6 @@ from aiokafka.errors import KafkaError
 
 from storage.kafka import events
 from storage.kafka.library_log import quieten_library
-from storage.kafka.security import client_options
 from storage.kafka.settings import KafkaSettings
 
 # Longer than the coordinator keeps a member waiting for the others.
@@ -30,7 +29,7 @@ def consumer_for(settings: KafkaSettings) -> AIOKafkaConsumer:
     quieten_library()
     return AIOKafkaConsumer(
         bootstrap_servers=settings.bootstrap_servers,
-        **client_options(settings.security),
+        **settings.connection,
         client_id="tingbro",
         group_id=settings.group,
         enable_auto_commit=False,

@@ -10,7 +10,6 @@ from aiokafka.errors import KafkaError
 from protocols.errors import ConnectionLost
 from storage.kafka import events
 from storage.kafka.library_log import quieten_library
-from storage.kafka.security import client_options
 from storage.kafka.settings import KafkaSettings
 
 BATCH_BYTES: Final = 512 * 1024
@@ -33,7 +32,7 @@ async def open_producer(settings: KafkaSettings, topic: str) -> AIOKafkaProducer
     quieten_library()
     producer = AIOKafkaProducer(
         bootstrap_servers=settings.bootstrap_servers,
-        **client_options(settings.security),
+        **settings.connection,
         client_id="tingbro",
         acks="all",
         enable_idempotence=True,

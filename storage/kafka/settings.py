@@ -1,10 +1,10 @@
 """What is to be known of Kafka before anything is asked of it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from storage.journal import JournalLimits
-from storage.kafka.security import KafkaSecurity
 
 RAW_TOPIC: Final = "uplink.raw"
 DECODED_TOPIC: Final = "uplink.decoded"
@@ -16,7 +16,6 @@ class KafkaSettings:
 
     bootstrap_servers: str
     """`host:port`, several with commas between."""
-    security: KafkaSecurity = field(default_factory=KafkaSecurity)
     raw_topic: str = RAW_TOPIC
     decoded_topic: str = DECODED_TOPIC
     group: str = "tingbro"
@@ -28,6 +27,8 @@ class KafkaSettings:
     """How long the workers may be away before messages are lost."""
     decoded_retention_hours: int = 7 * 24
 
+    connection: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """How to connect beside that: security, certificates, a login; options of the library."""
     session_timeout_s: float = 6.0
     """A worker that keeps silent for so long is taken for dead."""
     heartbeat_s: float = 1.0

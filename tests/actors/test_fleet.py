@@ -66,7 +66,6 @@ class Member:
 
     def __init__(self, signal: Signal) -> None:
         self.signal = signal
-        self.keeps_house = False
         self.changed: list[tuple[str, int]] = []
         self.orders: list[Order] = []
         self.errors: list[TingbroError] = []
@@ -118,10 +117,12 @@ class Scene:
         self.database, self.process_id = database, identity.process_id
         self.registry = WatchedRegistry(database, identity, self.signal)
         self.member = Member(self.signal)
+        self.keeps_house = False
         self.membership = Membership(
             registry=self.registry,
             orders=ProcessOrders(database, self.process_id),
             changes=ConfigurationChanges(database, monotonic=self.clock.monotonic),
+            keeps_house=lambda: self.keeps_house,
         )
         other = ProcessIdentity.of_this_process(ProcessRole.WEB, version="1")
         self.other_database = other_database
@@ -315,7 +316,7 @@ async def test_housekeepers_orders_are_taken_only_by_who_keeps_house(scene: Scen
     await scene.beats(len(scene.registry.reports) + 1)
     assert scene.member.orders == []
 
-    scene.member.keeps_house = True
+    scene.keeps_house = True
     await scene.until(lambda: len(scene.member.orders) == 1)
 
     assert scene.member.orders[0].body == {"decoderId": 5}

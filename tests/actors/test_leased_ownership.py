@@ -14,6 +14,8 @@ from tests.support.database_in_virtual_time import DatabaseInVirtualTime
 from tests.support.workers import Worker
 
 MOVED_WITHIN_S = 15.0
+# Somebody looks just when a lease runs out, and not only in the next round.
+USUALLY_MOVED_WITHIN_S = 13.5
 SEEN_TO_BE_GONE_S = 6.0
 ROUND_S = 1.5
 HOUSEKEEPING = "housekeeping"
@@ -117,7 +119,7 @@ async def test_what_a_dead_process_held_moves_within_fifteen_seconds(
     await scene.clock.advance(SEEN_TO_BE_GONE_S)
     await a.be_missed()
     took_s = await scene.advance_until(lambda: b.up == scene.wanted, within_s=MOVED_WITHIN_S)
-    assert took_s + SEEN_TO_BE_GONE_S <= MOVED_WITHIN_S
+    assert took_s + SEEN_TO_BE_GONE_S <= USUALLY_MOVED_WITHIN_S
 
 
 async def test_process_that_leaves_in_order_is_succeeded_in_the_next_rounds(scene: Scene) -> None:

@@ -1,12 +1,13 @@
 """What leases must do, on every database engine that is discovered."""
 
 import asyncio
+from random import sample
 
 import pytest
 from sqlalchemy import insert, update
 
 from protocols.errors import LeaseLost
-from storage import Database
+from storage import Database, open_database
 from storage.database import Transaction
 from storage.leases import Granted, Lease, LeaseSettings, LeaseStore, check_lease
 from storage.tables.fleet import lease, process
@@ -222,3 +223,33 @@ async def show_process(database: Database, process_id: str, role: str) -> None:
         return transaction.execute(shown, row)
 
     await database.write(unit)
+
+
+async def test_processes_with_sessions_of_their_own_share_without_overlap_or_waiting_in_a_circle(
+    database: Database, database_url: str, clock: ClockInDatabase
+) -> None:
+    names = [f"target/{number}" for number in range(40)]
+    others = [open_database(database_url, is_shared=True) for _ in range(4)]
+    await asyncio.gather(*(other.open() for other in others))
+    stores = [store(other, f"process {number}") for number, other in enumerate(others)]
+
+    async def take_share(one: LeaseStore) -> list[Lease]:
+        taken: list[Lease] = []
+        while len(taken) < 10:
+            # Whoever comes second finds rows that are just being taken, and asks again.
+            granted = await one.claim(in_any_order(names), limit=10 - len(taken))
+            taken += granted.leases
+            await one.renew()
+        return taken
+
+    async with asyncio.timeout(20):
+        shares = await asyncio.gather(*map(take_share, stores))
+    await asyncio.gather(*(other.close() for other in others))
+
+    assert len({one.name for share in shares for one in share}) == 40
+    assert {one.epoch for share in shares for one in share} == {1}
+
+
+def in_any_order(names: list[str]) -> list[str]:
+    """Each process learns of them in an order of its own."""
+    return sample(names, len(names))

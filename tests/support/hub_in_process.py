@@ -15,6 +15,7 @@ from sqlalchemy import Table, select
 
 from actors.hub import Hub, HubSettings, Stores
 from actors.membership import Membership
+from actors.ownership import Ownership
 from actors.runtime import ActorSystem
 from protocols.decoders import DecoderPool
 from protocols.targets import TargetResources
@@ -32,6 +33,7 @@ from storage.plans import PlanStore
 from storage.processes import ProcessIdentity
 from storage.results import CommitReport, MessageResult, ResultStore
 from storage.retention import Retention
+from storage.signals import Signals
 from storage.tables import entities
 from storage.target_settings import TargetSettings
 
@@ -63,13 +65,23 @@ class HubInProcess:
         *,
         system: ActorSystem | None = None,
         identity: ProcessIdentity | None = None,
+        own: Callable[[Database], Ownership] | None = None,
+        signals: Signals | None = None,
     ) -> None:
-        """A text for `path` is a database's URL; `identity` makes it one of several processes."""
+        """`identity`, `own` and `signals` make it one of several processes; by default it owns
+        everything."""
+        # A text is the URL of a database, which may be of another engine.
         self.database = open_database(path if isinstance(path, str) else f"sqlite:///{path}")
-        self.membership = None if identity is None else Membership.on(self.database, identity)
+        self.membership = (
+            None
+            if identity is None
+            else Membership.on(self.database, identity, keeps_house=lambda: True)
+        )
         self.pool = pool
         self.settings = settings or HubSettings()
         self.system = system
+        self.ownership = None if own is None else own(self.database)
+        self.signals = signals
         self.journal = EmbeddedJournal(self.database, limits)
         self.results = GatedResultStore(self.database, self.journal)
         self.ledger = Ledger(self.database)
@@ -99,6 +111,8 @@ class HubInProcess:
             target_resources=TargetResources(http_session=self._session),
             settings=self.settings,
             membership=self.membership,
+            ownership=self.ownership,
+            signals=self.signals,
             system=self.system,
         )
         await self.hub.start()

@@ -23,8 +23,8 @@ from tests.support.kafka_journal import delete_topic
 from tests.support.pipeline import RecordingListener, pipeline_on, result, running, uplink
 from tests.support.postgresql import PostgresqlServer
 from web import migration
+from web.assembly import kafka_of
 from web.journal_inspection import accept, show
-from web.journal_settings import journal_settings
 from web.migration import migrate
 from web.settings import Settings, read_settings
 
@@ -80,7 +80,7 @@ async def work_off(settings: Settings) -> dict[int, list[str]]:
                 is_complete.set()
 
         listener.on_appended = note
-        reader = KafkaReader(database, journal_settings(settings.kafka), holder="worker")
+        reader = KafkaReader(database, kafka_of(settings.kafka), holder="worker")
         async with running(reader, listener), asyncio.timeout(30):
             await is_complete.wait()
             results = ResultStore(database, reader)
@@ -177,7 +177,7 @@ async def test_topic_that_is_gone_is_shown_and_made_anew_only_when_asked(
 ) -> None:
     await migrate(settings)
     assert settings.kafka is not None
-    await delete_topic(journal_settings(settings.kafka))
+    await delete_topic(kafka_of(settings.kafka))
     is_well, lines = await show(settings)
     assert not is_well
     assert "--recreate" in lines[-1]

@@ -3,7 +3,6 @@
 import asyncio
 import ssl
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -17,12 +16,13 @@ from cryptography.x509.oid import NameOID
 from protocols.errors import ConnectionLost, InvalidSettings
 from storage.kafka.cluster import WantedTopic, cluster_view
 from storage.kafka.producing import end_producer, open_producer
-from storage.kafka.security import KafkaLogin, KafkaSecurity, client_options
 from storage.kafka.settings import KafkaSettings
 from tests.support import kafka_jars
 from tests.support.kafka import KafkaBroker
+from web.assembly import kafka_of
+from web.settings import read_settings
 
-LOGIN = KafkaLogin(mechanism="PLAIN", username="hub", password="0p3n-sesame")
+USERNAME, PASSWORD = "hub", "0p3n-sesame"
 
 
 def _make_certificate(directory: Path) -> tuple[Path, str]:
@@ -59,7 +59,7 @@ def _one_line(pem: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaSettings]:
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """What reaches the broker; it is asked with a login, so it cannot be waited for without."""
     directory = tmp_path_factory.mktemp("guarded-kafka")
     ca_file, key = _make_certificate(directory)
@@ -73,8 +73,8 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaSettings]
             "sasl.enabled.mechanisms": "PLAIN",
             "sasl.mechanism.inter.broker.protocol": "PLAIN",
             "listener.name.plaintext.plain.sasl.jaas.config": (
-                f'{module} username="{LOGIN.username}" password="{LOGIN.password}" '
-                f'user_{LOGIN.username}="{LOGIN.password}";'
+                f'{module} username="{USERNAME}" password="{PASSWORD}" '
+                f'user_{USERNAME}="{PASSWORD}";'
             ),
             "ssl.keystore.type": "PEM",
             "ssl.keystore.certificate.chain": _one_line(ca_file.read_text()),
@@ -84,14 +84,25 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaSettings]
         },
     )
     broker.launch()
-    yield KafkaSettings(
-        bootstrap_servers=broker.bootstrap_servers,
-        security=KafkaSecurity(is_encrypted=True, ca_file=ca_file, login=LOGIN),
-    )
+    yield {
+        "KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers,
+        "KAFKA_SECURITY_PROTOCOL": "sasl_ssl",
+        "KAFKA_CA_FILE": str(ca_file),
+        "KAFKA_SASL_MECHANISM": "plain",
+        "KAFKA_SASL_USERNAME": USERNAME,
+        "KAFKA_SASL_PASSWORD": PASSWORD,
+    }
     broker.kill()
 
 
-async def _ready(settings: KafkaSettings) -> None:
+def kafka_with(variables: dict[str, str]) -> KafkaSettings:
+    kafka = read_settings({f"TINGBRO_{name}": value for name, value in variables.items()}).kafka
+    assert kafka is not None
+    return kafka_of(kafka)
+
+
+async def _ready(variables: dict[str, str]) -> None:
+    settings = kafka_with(variables)
     async with asyncio.timeout(60):
         while True:
             try:
@@ -101,13 +112,14 @@ async def _ready(settings: KafkaSettings) -> None:
                 await asyncio.sleep(0.2)
 
 
-async def test_topic_is_made_and_written_to_over_tls_with_a_login(guarded: KafkaSettings) -> None:
+async def test_topic_is_made_and_written_to_over_tls_with_a_login(guarded: dict[str, str]) -> None:
     await _ready(guarded)
-    async with cluster_view(guarded) as view:
+    settings = kafka_with(guarded)
+    async with cluster_view(settings) as view:
         wanted = WantedTopic(name="guarded", partitions=1, replication=1, options={})
         assert await view.create(wanted)
         seen = await view.wait_for("guarded")
-        producer = await open_producer(guarded, "guarded")
+        producer = await open_producer(settings, "guarded")
         await producer.send_and_wait("guarded", b"value")
         await end_producer(producer)
         reach = await view.reach(seen, [0])
@@ -115,11 +127,10 @@ async def test_topic_is_made_and_written_to_over_tls_with_a_login(guarded: Kafka
 
 
 async def test_wrong_password_is_told_apart_from_a_broker_that_is_away(
-    guarded: KafkaSettings,
+    guarded: dict[str, str],
 ) -> None:
     await _ready(guarded)
-    wrong = replace(LOGIN, password="guess")
-    settings = replace(guarded, security=replace(guarded.security, login=wrong))
+    settings = kafka_with(guarded | {"KAFKA_SASL_PASSWORD": "guess"})
     with pytest.raises(ConnectionLost, match="login") as caught:
         async with cluster_view(settings):
             pass
@@ -127,10 +138,10 @@ async def test_wrong_password_is_told_apart_from_a_broker_that_is_away(
 
 
 async def test_broker_whose_certificate_is_not_trusted_is_not_talked_to(
-    guarded: KafkaSettings,
+    guarded: dict[str, str],
 ) -> None:
     await _ready(guarded)
-    settings = replace(guarded, security=replace(guarded.security, ca_file=None))
+    settings = kafka_with(guarded | {"KAFKA_CA_FILE": ""})
     with pytest.raises(ConnectionLost, match="certificate"):
         async with cluster_view(settings):
             pass
@@ -139,11 +150,33 @@ async def test_broker_whose_certificate_is_not_trusted_is_not_talked_to(
 def test_file_without_certificates_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "ca.pem"
     file.write_text("nothing")
+    variables = {
+        "KAFKA_BOOTSTRAP_SERVERS": "kafka:9093",
+        "KAFKA_SECURITY_PROTOCOL": "ssl",
+        "KAFKA_CA_FILE": str(file),
+    }
     with pytest.raises(InvalidSettings, match=r"ca\.pem"):
-        client_options(KafkaSecurity(is_encrypted=True, ca_file=file))
+        kafka_with(variables)
 
 
 def test_certificates_are_always_checked() -> None:
-    context = client_options(KafkaSecurity(is_encrypted=True))["ssl_context"]
+    variables = {
+        "KAFKA_BOOTSTRAP_SERVERS": "kafka:9093",
+        "KAFKA_SECURITY_PROTOCOL": "ssl",
+    }
+    context = kafka_with(variables).connection["ssl_context"]
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
+
+
+def test_login_is_not_in_the_text_of_the_settings() -> None:
+    variables = {
+        "KAFKA_BOOTSTRAP_SERVERS": "kafka:9093",
+        "KAFKA_SECURITY_PROTOCOL": "sasl_plaintext",
+        "KAFKA_SASL_MECHANISM": "scram-sha-256",
+        "KAFKA_SASL_USERNAME": USERNAME,
+        "KAFKA_SASL_PASSWORD": PASSWORD,
+    }
+    kafka = kafka_with(variables)
+    assert kafka.connection["sasl_mechanism"] == "SCRAM-SHA-256"
+    assert PASSWORD not in repr(kafka)
