@@ -10,7 +10,8 @@ from storage import open_database
 from storage.database import Reader, Transaction
 from storage.repositories import users
 from storage.repositories.stamps import Author
-from web.administration import is_absent, migrate, reset_password, schema_summary
+from web.administration import is_absent, reset_password, schema_summary
+from web.migration import migrate
 from web.passwords import PasswordHasher
 from web.settings import Settings, read_settings
 
