@@ -7,6 +7,7 @@ import pytest
 
 from tests.support import kafka_jars
 from tests.support.kafka import KafkaBroker
+from tests.support.lent_databases import LentDatabases
 from tests.support.postgresql import PostgresqlMissing, PostgresqlServer
 
 
@@ -60,12 +61,19 @@ def own_postgresql() -> Iterator[PostgresqlServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def postgresql_databases(postgresql: PostgresqlServer) -> LentDatabases:
+    return LentDatabases(postgresql)
+
+
 @pytest.fixture
-def postgresql_url(postgresql: PostgresqlServer) -> Iterator[str]:
-    """A database with the newest schema, for one test."""
-    name = postgresql.create_database()
+def postgresql_url(
+    postgresql: PostgresqlServer, postgresql_databases: LentDatabases
+) -> Iterator[str]:
+    """A database with the newest schema and nothing in it, for one test."""
+    name = postgresql_databases.lend()
     yield postgresql.url(name)
-    postgresql.drop_database(name)
+    postgresql_databases.take_back(name)
 
 
 def _server() -> PostgresqlServer:

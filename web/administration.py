@@ -28,7 +28,11 @@ async def schema_summary(settings: Settings) -> tuple[bool, str]:
     database = open_database(settings.storage.database_url, is_shared=True, migrate=False)
     try:
         await database.open()
-    except (SchemaMismatch, StorageUnavailable) as error:
+    except SchemaMismatch as error:
+        if error.is_behind:
+            return True, f"{error} `tingbro up` does that by itself."
+        return False, str(error)
+    except StorageUnavailable as error:
         return False, str(error)
     await database.close()
     return True, _has_schema(settings)
