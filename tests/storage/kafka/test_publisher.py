@@ -106,7 +106,7 @@ async def test_record_that_is_too_long_is_left_out_and_counted(
 async def test_publishing_fails_while_kafka_is_away_and_repeats_under_the_same_message_id(
     own_kafka_broker: KafkaBroker, database: Database
 ) -> None:
-    settings = kafka_settings(own_kafka_broker)
+    settings = kafka_settings(own_kafka_broker, acknowledge_timeout_s=1.0)
     await make_topics(settings, database)
     publisher, told = DecodedPublisher(settings), decoded()
     await publisher.publish([told])
