@@ -6,10 +6,10 @@ after the router has let what it admitted come to its end.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 import structlog
 from prometheus_client import Metric
@@ -18,17 +18,25 @@ from actors import events, paths
 from actors.decoding import DecodingActor
 from actors.deferral import DeferralActor
 from actors.device import DeviceActor
+from actors.fleet import FleetActor
+from actors.fleet_view import Verdict
+from actors.house import House
 from actors.housekeeping import HousekeepingActor
 from actors.intake import Intake
 from actors.journal import JournalActor
+from actors.membership import Membership
 from actors.messages import (
     CancelOrphans,
     ConfigurationChanged,
     ReplayFailed,
+    WakeElsewhere,
 )
-from actors.metrics import hub_metrics
+from actors.metrics import fleet_metrics, hub_metrics
+from actors.ownership import Ownership, SoleOwnership
 from actors.plan_book import PlanBook
+from actors.readiness import Readiness
 from actors.replay import ReplayActor
+from actors.replay_order import read_order
 from actors.router import RouterActor
 from actors.runtime import (
     Actor,
@@ -39,29 +47,32 @@ from actors.runtime import (
     Strategy,
     Supervisor,
 )
-from actors.targets import TargetRoster
-from actors.writer import WriterActor
+from actors.targets import TargetRoster, target_name
+from actors.trials import DecoderTrial, DecoderTrials
+from actors.wake_ups import WakeUpActor
+from actors.writer import Publish, WriterActor
 from protocols.adapters import AdapterLimits
-from protocols.decoders import DecodeRequest, DecoderPool, DecoderSource
-from protocols.errors import HubFull, InvalidInput, NotFound
+from protocols.decoders import DecoderPool
+from protocols.errors import InvalidInput, NotFound
 from protocols.messages import DeviceId, TargetId
 from protocols.targets import Target, TargetResources, discover
 from storage.database import Database
 from storage.deferred import DeferredStore
 from storage.device_keys import DeviceKeys
 from storage.device_state import DeviceStates
-from storage.journal import Appended, JournalAppender, JournalReader
+from storage.journal import Appended, JournalAppender, JournalReader, PartitionStatus
+from storage.journal_overview import JournalOverview
 from storage.ledger import Ledger
 from storage.outbox import Outbox, outbox_items
 from storage.plans import PlanStore
+from storage.process_orders import Order, OrderKind
 from storage.results import MessageResult, ResultStore
 from storage.retention import Retention, RetentionKind
+from storage.signals import Signals
 from storage.target_settings import TargetSettings
 
 # Restarts of one target must never take its siblings along; its own back-off bounds them.
 _NEVER_ESCALATE = 1_000_000
-# Each holds its script and payload until a worker has run it.
-_TRIALS_LIMIT = 32
 # Deleting one of these takes the data targets below it along.
 _TARGETS_BELONG_TO = frozenset(("organization", "application", "data_target"))
 
@@ -73,7 +84,8 @@ class Stores:
     """What the hub keeps its messages in; made by the composition root, on one database."""
 
     database: Database
-    appender: JournalAppender
+    appender: JournalAppender | None
+    """None where no messages are taken in."""
     journal: JournalReader
     ledger: Ledger
     results: ResultStore
@@ -84,24 +96,6 @@ class Stores:
     plans: PlanStore
     target_settings: TargetSettings
     retention: Retention
-
-
-class Readiness(NamedTuple):
-    """One thing that must be in order before the hub takes traffic."""
-
-    name: str
-    is_ok: bool
-    detail: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DecoderTrial:
-    """What became of one trial of a decoder; exactly one of `body` and `error` is None."""
-
-    body: bytes | None
-    error: str | None
-    warnings: tuple[str, ...]
-    logs: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,25 +119,35 @@ class Hub:
         pool: DecoderPool,
         target_resources: TargetResources,
         settings: HubSettings,
+        ownership: Ownership | None = None,
+        signals: Signals | None = None,
+        membership: Membership | None = None,
+        publish: Publish | None = None,
         system: ActorSystem | None = None,
     ) -> None:
+        """`ownership` says what this process acts for, by default everything; `signals` and
+        `membership` make it one of several processes, without them it is the whole hub.
+        What is decoded is handed to `publish` before it is committed, see `WriterActor`."""
         self._stores = stores
         self._pool = pool
+        self._membership = membership
         self.target_resources = target_resources
         self._settings = settings
         self.system = system or ActorSystem(name="hub")
-        self.intake = Intake(
-            keys=stores.device_keys,
-            journal=stores.appender,
-            now=self.system.clock.now,
-            limits=AdapterLimits(max_body_bytes=settings.max_body_bytes),
-        )
+        self._intake = self._make_intake(stores.appender)
         self._roster = TargetRoster(
-            self.system, outbox=stores.outbox, open_target=self._open_target
+            self.system,
+            outbox=stores.outbox,
+            settings=stores.target_settings,
+            open_target=self._open_target,
+            wake_elsewhere=self._wake_elsewhere,
         )
+        self.ownership = ownership or SoleOwnership()
+        self._signals = signals
+        self._publish = publish
         self._ready = False
         self._assigned = asyncio.Event()
-        self._trials = 0
+        self._trials = DecoderTrials(pool, self.system.clock.now)
 
     # -- life --------------------------------------------------------------------------------
 
@@ -153,19 +157,26 @@ class Hub:
         Raises:
             JournalMismatch: the journal is not the one that the database knows.
         """
-        stores = self._stores
+        stores, membership = self._stores, self._membership
+        if membership is not None:
+            await membership.changes.begin()
         await self.system.start()
+        if self._signals is not None:
+            self._spawn("wake-ups", WakeUpActor, signals=self._signals, roster=self._roster)
         writer = self._spawn(
             "writer",
             WriterActor,
             results=stores.results,
             on_committed=self._announce,
             on_untold=self._roster.look_again,
+            publish=self._publish,
         )
+        decoding = self._spawn("decoders", DecodingActor, pool=self._pool)
+        house = House(self.system, self._house_specs(decoding, writer))
+        self.ownership.prepare(self.system, (house, self._roster))
         self._spawn(
             "targets", Supervisor, strategy=Strategy.ONE_FOR_ONE, max_restarts=_NEVER_ESCALATE
         )
-        decoding = self._spawn("decoders", DecodingActor, pool=self._pool)
         devices = self._make_directory(writer, decoding)
         self._spawn(
             "router",
@@ -184,28 +195,9 @@ class Hub:
             writer=writer,
             holds=stores.journal.holds,
         )
-        self._spawn(
-            "replay",
-            ReplayActor,
-            deferred=stores.deferred,
-            plans=stores.plans,
-            decoding=decoding,
-            writer=writer,
-        )
-        kept = timedelta(days=self._settings.raw_retention_days)
-        self._spawn(
-            "housekeeping",
-            HousekeepingActor,
-            retention=stores.retention,
-            keep={
-                RetentionKind.DELIVERIES: kept,
-                RetentionKind.MESSAGES: kept,
-                RetentionKind.SOURCE_KEYS: stores.journal.source_key_window,
-            },
-            outbox=stores.outbox,
-        )
-        for target_id in await stores.target_settings.ids():
-            self._roster.start(target_id)
+        await self.ownership.begin()
+        if membership is not None:
+            self._spawn("fleet", FleetActor, membership=membership, member=self)
         # The last to start is the first to stop: then nothing new is admitted.
         self._spawn(
             "journal",
@@ -237,12 +229,36 @@ class Hub:
         What is not finished by then is in the journal and the outbox: the next start goes on.
         """
         self._ready = False
+        self.ownership.retire()
         report = await self.system.stop(timeout_s)
         # How the actors ended, `actor.system.stop` has said.
         log.info(events.HUB_STOP, is_clean=report.is_clean)
 
     def _spawn(self, name: str, actor_class: type[Actor], **arguments: Any) -> ActorRef[Any]:
         return self.system.spawn(paths.HUB, ChildSpec(name, actor_class, (), arguments))
+
+    def _house_specs(self, decoding: ActorRef[Any], writer: ActorRef[Any]) -> tuple[ChildSpec, ...]:
+        stores = self._stores
+        kept = timedelta(days=self._settings.raw_retention_days)
+        replay = {
+            "deferred": stores.deferred,
+            "plans": stores.plans,
+            "decoding": decoding,
+            "writer": writer,
+        }
+        housekeeping = {
+            "retention": stores.retention,
+            "keep": {
+                RetentionKind.DELIVERIES: kept,
+                RetentionKind.MESSAGES: kept,
+                RetentionKind.SOURCE_KEYS: stores.journal.source_key_window,
+            },
+            "outbox": stores.outbox,
+        }
+        return (
+            ChildSpec("replay", ReplayActor, (), replay),
+            ChildSpec("housekeeping", HousekeepingActor, (), housekeeping),
+        )
 
     def _make_directory(
         self, writer: ActorRef[Any], decoding: ActorRef[Any]
@@ -257,8 +273,22 @@ class Hub:
             idle_after_s=self._settings.passivate_after_s,
         )
 
+    def _make_intake(self, appender: JournalAppender | None) -> Intake | None:
+        if appender is None:
+            return None
+        return Intake(
+            keys=self._stores.device_keys,
+            journal=appender,
+            now=self.system.clock.now,
+            limits=AdapterLimits(max_body_bytes=self._settings.max_body_bytes),
+        )
+
     def _announce(self, results: Sequence[MessageResult]) -> None:
         self._roster.deliver(outbox_items(results))
+
+    def _wake_elsewhere(self, target_ids: Collection[TargetId]) -> None:
+        if (wake_ups := self.system.find(paths.WAKE_UPS)) is not None:
+            wake_ups.tell(WakeElsewhere(target_ids))
 
     async def _open_target(self, target_id: TargetId) -> Target:
         row = await self._stores.target_settings.load(target_id)
@@ -275,32 +305,12 @@ class Hub:
         self, api_key: str, body: bytes, content_type: str | None, idempotency_key: str | None
     ) -> Appended:
         """Take in one message of a generic HTTP device; see `Intake.accept_http`."""
-        return await self.intake.accept_http(api_key, body, content_type, idempotency_key)
+        assert self._intake is not None, "this process takes no messages in"
+        return await self._intake.accept_http(api_key, body, content_type, idempotency_key)
 
     async def test_decoder(self, code: str, payload: bytes, metadata: bytes) -> DecoderTrial:
-        """Run a script on a payload without keeping anything and without blaming anybody.
-
-        Raises: HubFull when too many trials wait already.
-        """
-        if self._trials >= _TRIALS_LIMIT:
-            raise HubFull("Too many decoders are being tried at once.")
-        request = DecodeRequest(
-            source=DecoderSource(decoder_id=0, code=code),
-            payload=payload,
-            metadata=metadata,
-            received_at=self.system.clock.now(),
-        )
-        self._trials += 1
-        try:
-            outcome = await self._pool.test(request)
-        finally:
-            self._trials -= 1
-        return DecoderTrial(
-            body=outcome.body,
-            error=None if outcome.error is None else str(outcome.error),
-            warnings=outcome.warnings,
-            logs=outcome.logs,
-        )
+        """Run a script on a payload without keeping anything; see `DecoderTrials.run`."""
+        return await self._trials.run(code, payload, metadata)
 
     async def replay(self, decoder_id: int, since: datetime | None, until: datetime | None) -> int:
         """Decode again what this decoder failed on; return how many messages that is."""
@@ -313,22 +323,40 @@ class Hub:
 
     async def configuration_changed(self, *, what: str, entity_id: int) -> None:
         """Make a committed change effective; to be awaited before the change is answered."""
-        self.intake.forget()
+        if self._intake is not None:
+            self._intake.forget()
         device_id = DeviceId(entity_id) if what == "iot_device" else None
         self._find(paths.ROUTER).tell(ConfigurationChanged(device_id))
         if what in _TARGETS_BELONG_TO:
-            await self._roster.reconcile(
-                self._stores.target_settings.ids,
-                changed=TargetId(entity_id) if what == "data_target" else None,
-            )
-            self._find(paths.HOUSEKEEPING).tell(CancelOrphans())
+            replaced = target_name(TargetId(entity_id)) if what == "data_target" else None
+            await self.ownership.reconsider(replaced=replaced)
+            if (housekeeping := self.system.find(paths.HOUSEKEEPING)) is not None:
+                housekeeping.tell(CancelOrphans())
+
+    # -- the fleet's member --------------------------------------------------------------------
+
+    def partitions(self) -> list[PartitionStatus]:
+        """Return how far the partitions have got that this process settles."""
+        return self._stores.journal.status()
+
+    async def carry_out(self, order: Order) -> None:
+        """Do what another process asked for. Raises NotFound when this version does not know it."""
+        match order.kind:
+            case OrderKind.REPLAY:
+                replay = read_order(order.body)
+                await self.replay(replay.decoder_id, replay.since, replay.until)
+            case OrderKind.RELEASE_DECODER:
+                self._pool.release(order.body["decoderId"])
+            case _:
+                raise NotFound(f"This version knows no order {order.kind}.")
 
     # -- operation ---------------------------------------------------------------------------
 
-    def actor_tree(self) -> dict[str, Any]:
+    async def actor_tree(self) -> dict[str, Any]:
+        """Return this process's actors."""
         return self.system.tree().to_json()
 
-    def actor(self, path: str) -> dict[str, Any] | None:
+    async def actor(self, path: str) -> dict[str, Any] | None:
         """Return one actor and its children, or None if there is none at that path."""
         try:
             return self.system.info(path).to_json()
@@ -339,17 +367,17 @@ class Hub:
         """Replace the actor by a new instance. Raises NotFound."""
         await self.system.restart(path)
 
-    def health(self) -> tuple[bool, str | None, str]:
-        """Return whether all is well, else the path that is the cause and the reason."""
+    async def health(self) -> Verdict:
+        """Judge this process's actors."""
         health = self.system.health()
-        return health.ok, None if health.worst is None else health.worst.path, health.reason
+        cause = None if health.worst is None else health.worst.path
+        return Verdict(health.ok, cause, health.reason)
 
     def readiness(self) -> list[Readiness]:
         """Return what must be in order before the hub takes traffic."""
-        storage = self._stores.database.health()
         return [
-            Readiness("hub", self._ready, "started" if self._ready else "starting or stopping"),
-            Readiness("storage", storage.is_ok, storage.reason or "commits reach the disk"),
+            Readiness.of_hub(is_started=self._ready),
+            Readiness.of_storage(self._stores.database.health()),
         ]
 
     async def ledger(self, organization_ids: Sequence[int] | None) -> list[dict[str, Any]]:
@@ -357,9 +385,16 @@ class Hub:
         balances = await self._stores.ledger.balance(organization_ids)
         return [balance.to_json() for balance in balances]
 
+    async def journal(self) -> list[dict[str, object]]:
+        """Return how far each partition of the journal is settled, and by whom."""
+        lags = {status.partition: status.lag for status in self._stores.journal.status()}
+        return await JournalOverview(self._stores.database).to_json(lags)
+
     def metrics(self) -> Iterable[Metric]:
         """Return what Prometheus shall know of the actors, read at this moment."""
-        return hub_metrics(self.system, self._stores.journal, self._pool)
+        yield from hub_metrics(self.system, self._stores.journal, self._pool)
+        if self._membership is not None:
+            yield from fleet_metrics(self._membership.seen)
 
     def _find(self, path: str) -> ActorRef[Any]:
         ref = self.system.find(path)

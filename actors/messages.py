@@ -5,12 +5,12 @@ All are immutable: who receives one may keep it, and nobody may change it. A mes
 an actor, only an `ActorRef` or, for devices, the device's id.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 
 from protocols.decoders import DecodeOutcome, DecodeRequest
-from protocols.messages import DeviceId, Uplink
+from protocols.messages import DeviceId, TargetId, Uplink
 from storage.deferred import DeferredMessage
 from storage.device_state import DeviceStateRow
 from storage.journal import Cursors, JournalEntry
@@ -218,6 +218,48 @@ class ClaimsLost:
     """A transaction was refused, because another process has claimed these partitions."""
 
     partitions: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class LookIntoOutbox:
+    """Another process may have put deliveries of this target into the outbox."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeSending:
+    """The tenure, which was too short to begin anything, may be long enough again."""
+
+
+# -- processes of one hub ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class WakeElsewhere:
+    """Deliveries were made for these targets, which have no actor in this process."""
+
+    target_ids: Collection[TargetId]
+
+
+@dataclass(frozen=True, slots=True)
+class SendWakeUps:
+    """Wake what has been collected."""
+
+
+@dataclass(frozen=True, slots=True)
+class WokenUp:
+    """Some process has made deliveries for these targets."""
+
+    target_ids: Collection[TargetId]
+
+
+@dataclass(frozen=True, slots=True)
+class NextRound:
+    """Renew the leases, and see what else is to be done about them."""
+
+
+@dataclass(frozen=True, slots=True)
+class TenuresLapse:
+    """The leases have not been renewed in time."""
 
 
 # -- configuration and operation --------------------------------------------------------------

@@ -1,6 +1,7 @@
 """What Prometheus learns about the hub's actors, read from them when it asks."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -8,20 +9,44 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from actors.runtime import ActorInfo, ActorState, ActorSystem
 from protocols.decoders import DecoderPool
 from storage.journal import JournalReader
+from storage.processes import ProcessRow
 
 
 def hub_metrics(system: ActorSystem, journal: JournalReader, pool: DecoderPool) -> Iterator[Metric]:
     """Yield one family after the other; a few hundred microseconds for a hundred actors."""
+    partitions = journal.status()
     yield GaugeMetricFamily(
         "tingbro_journal_backlog_messages",
         "Messages that are acknowledged and not yet settled.",
-        value=sum(partition.lag for partition in journal.status()),
+        value=sum(partition.lag for partition in partitions),
     )
-    yield from _actor_metrics(system)
-    yield from _decoder_metrics(pool)
+    lag = GaugeMetricFamily(
+        "tingbro_journal_lag",
+        "Messages of a partition of the journal that this process has to settle and has not.",
+        labels=["partition"],
+    )
+    for partition in partitions:
+        lag.add_metric([str(partition.partition)], partition.lag)
+    yield lag
+    yield from actor_metrics(system)
+    yield from decoder_metrics(pool)
 
 
-def _actor_metrics(system: ActorSystem) -> Iterator[Metric]:
+def fleet_metrics(processes: Iterable[ProcessRow]) -> Iterator[Metric]:
+    """Yield what is known of the hub's processes."""
+    counts = Counter((row.role, "lost" if row.is_lost else "living") for row in processes)
+    family = GaugeMetricFamily(
+        "tingbro_processes",
+        "Processes of the hub, by whether they were heard of lately.",
+        labels=["role", "state"],
+    )
+    for (role, state), count in counts.items():
+        family.add_metric([role, state], count)
+    yield family
+
+
+def actor_metrics(system: ActorSystem) -> Iterator[Metric]:
+    """Yield what the actors of this process count."""
     actors = list(_flat(system.tree()))
     running = GaugeMetricFamily(
         "tingbro_actor_running", "1 if the actor runs, 0 if it does not.", labels=["actor"]
@@ -50,7 +75,8 @@ def _actor_metrics(system: ActorSystem) -> Iterator[Metric]:
     yield letters
 
 
-def _decoder_metrics(pool: DecoderPool) -> Iterator[Metric]:
+def decoder_metrics(pool: DecoderPool) -> Iterator[Metric]:
+    """Yield what the decoders of this process count."""
     calls = CounterMetricFamily("tingbro_decoder_calls", "Decodes run.", labels=["decoder_id"])
     failures = CounterMetricFamily(
         "tingbro_decoder_failures", "Decodes that failed.", labels=["decoder_id"]

@@ -2,6 +2,8 @@
 
 HUB = "/hub"
 WRITER = "/hub/writer"
+LEASES = "/hub/leases"
+WAKE_UPS = "/hub/wake-ups"
 TARGETS = "/hub/targets"
 DECODERS = "/hub/decoders"
 DEVICES = "/hub/devices"
@@ -10,6 +12,7 @@ DEFERRAL = "/hub/deferral"
 REPLAY = "/hub/replay"
 HOUSEKEEPING = "/hub/housekeeping"
 JOURNAL = "/hub/journal"
+FLEET = "/hub/fleet"
 
 
 def target_path(target_id: int) -> str:

@@ -12,10 +12,16 @@ A failed attempt is written with the time of the next one; a restart therefore n
 waiting nor skips it. Outcomes are written in batches: whatever has come to an end while the last
 batch was being committed. A process killed between an answer and its commit sends that delivery
 once more, under the same id.
+
+In a hub of several processes the target is this process's for a *tenure* only, see `actors/ownership.py`.
+A send begins only if it will end within it, and takes no longer than an act may, whatever
+the target's own timeout says. Outcomes are written in the name of the tenure: should another process
+have taken over, which this one was too late to notice, they are refused. The actor then stops at
+once, and its successor sends again what was in flight, under the same id.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -23,7 +29,8 @@ import structlog
 
 from actors import events
 from actors.lanes import Lanes
-from actors.messages import DeliveriesCreated, Tick
+from actors.messages import DeliveriesCreated, LookIntoOutbox, ResumeSending, Tick
+from actors.ownership import SOLE_TENURE, Tenure
 from actors.runtime import Actor, Timer
 from protocols.errors import (
     ConnectionLost,
@@ -31,10 +38,11 @@ from protocols.errors import (
     DeliveryRefused,
     DeliveryRetryable,
     InvalidInput,
+    LeaseLost,
     NotFound,
 )
 from protocols.messages import DeliveryId, DeviceId, TargetId
-from protocols.targets import Delivered, Push, Target
+from protocols.targets import Delivered, Outcome, Push, Target
 from protocols.targets.schedule import next_delay_s
 from storage.outbox import DeliveryOutcome, DeliveryState, Outbox, OutboxItem
 
@@ -42,6 +50,13 @@ CAPACITY = 1_000
 # Enough to keep a receiver busy over its round trip; more only fills its queue.
 MAX_IN_FLIGHT = 16
 _STOP_PATIENCE_S = 3.0
+# Of what is left for stopping the process, what waiting for receivers may take.
+_STOP_SHARE = 0.5
+# A tenure that is too short is renewed within this time, or not at all.
+_RESUME_S = 0.5
+# Looking on a mere suspicion takes at most a fifth of the time: reading what waits behind a receiver
+# that is away for long costs up to seconds.
+_REST_PER_LOOK = 4.0
 
 log = structlog.get_logger(__name__)
 
@@ -55,6 +70,7 @@ class TargetActor(Actor):
         *,
         outbox: Outbox,
         open_target: Callable[[TargetId], Awaitable[Target]],
+        tenure: Tenure = SOLE_TENURE,
         capacity: int = CAPACITY,
         max_in_flight: int = MAX_IN_FLIGHT,
     ) -> None:
@@ -63,6 +79,7 @@ class TargetActor(Actor):
         self._target_id = target_id
         self._outbox = outbox
         self._open_target = open_target
+        self._tenure = tenure
         self._max_in_flight = max_in_flight
         self._capacity = capacity
         self._lanes = Lanes(capacity=capacity)
@@ -77,7 +94,11 @@ class TargetActor(Actor):
         self._recording = False
         self._due_timer: Timer | None = None
         self._due_s = 0.0
+        self._resume_timer: Timer | None = None
+        self._must_look = False
+        self._may_look_s = 0.0
         self._stopping = False
+        self._is_refused = False
 
     @property
     def in_flight(self) -> int:
@@ -101,6 +122,10 @@ class TargetActor(Actor):
             case Tick():
                 self._due_timer = None
                 self._behind = self._must_read_again = True
+            case LookIntoOutbox():
+                self._look()
+            case ResumeSending():
+                self._resume_timer = None
             case _:
                 raise TypeError(f"TargetActor does not know {type(message).__name__}")
         self._pump()
@@ -108,8 +133,10 @@ class TargetActor(Actor):
     async def on_stop(self) -> None:
         """Let what is in flight come to its end for a while, and write the outcomes."""
         self._stopping = True
-        if self._senders:
-            await asyncio.wait(self._senders, timeout=_STOP_PATIENCE_S)
+        if self._senders and not self._is_refused:
+            patience_s = self._tenure.act_limit_s or _STOP_PATIENCE_S
+            left_s = self.system.stop_time_left_s() * _STOP_SHARE
+            await asyncio.wait(self._senders, timeout=min(patience_s, left_s))
         await self._record()
         await self._close()
 
@@ -134,6 +161,8 @@ class TargetActor(Actor):
         if self._behind and not self._reading and self._lanes.room >= self._capacity // 4:
             self._reading = True
             self.create_task(self._read())
+        if self._lanes.has_ready and not self._may_begin():
+            return
         batch_size = self._target.batch_size
         while self._lanes.has_ready and len(self._senders) < self._max_in_flight:
             sender = self.create_task(self._send(self._target, batch_size))
@@ -142,9 +171,27 @@ class TargetActor(Actor):
             if len(self._senders) * batch_size >= len(self._lanes):
                 return
 
+    def _may_begin(self) -> bool:
+        """Whether a send may begin now; if not, see to it that this is asked again."""
+        if self._tenure.may_begin():
+            return True
+        if self._resume_timer is None:
+            self._resume_timer = self.schedule(_RESUME_S, ResumeSending())
+        return False
+
+    def _look(self) -> None:
+        """Read the outbox, though not at once if reading it takes long."""
+        rest_s = self._may_look_s - self.clock.monotonic()
+        if self._reading:
+            self._must_look = True
+        elif rest_s > 0:
+            self._wake_in(rest_s)
+        else:
+            self._behind = self._must_read_again = True
+
     async def _read(self) -> None:
         """Fill the cache from the outbox; a target whose cache covers the outbox is not behind."""
-        now = self.clock.now()
+        now, began_s = self.clock.now(), self.clock.monotonic()
         limit = self._lanes.room
         self._must_read_again = False
         self._lanes.unblock(now, but=set(self._unrecorded.values()))
@@ -163,7 +210,15 @@ class TargetActor(Actor):
             self._behind = True
         if due_at is not None:
             self._wake_in((due_at - now).total_seconds())
+        self._rest(self.clock.monotonic() - began_s)
         self._pump()
+
+    def _rest(self, read_s: float) -> None:
+        rest_s = _REST_PER_LOOK * read_s
+        self._may_look_s = self.clock.monotonic() + rest_s
+        if self._must_look:
+            self._must_look = False
+            self._wake_in(rest_s)
 
     def _wake_in(self, delay_s: float) -> None:
         """Read the outbox again in so many seconds, or before if that is planned already."""
@@ -176,18 +231,31 @@ class TargetActor(Actor):
         self._due_timer = self.schedule(max(0.0, delay_s), Tick())
 
     async def _send(self, target: Target, batch_size: int) -> None:
-        while not self._stopping:
+        while not self._stopping and self._may_begin():
             items: list[OutboxItem] = []
             while len(items) < batch_size and (item := self._lanes.take()) is not None:
                 items.append(item)
             if not items:
                 return
             started_s = self.clock.monotonic()
-            answers = await target.deliver([_push(item) for item in items])
+            answers = await self._attempt(target, [_push(item) for item in items])
             duration_s = self.clock.monotonic() - started_s
             for item, answer in zip(items, answers, strict=True):
                 self._finish(item, answer, duration_s)
             self._pump()
+
+    async def _attempt(self, target: Target, batch: Sequence[Push]) -> Sequence[Outcome]:
+        limit_s = self._tenure.act_limit_s
+        if limit_s is None:
+            return await target.deliver(batch)
+        try:
+            async with asyncio.timeout(limit_s) as limit:
+                return await target.deliver(batch)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            sentence = f"The receiver took longer than the {limit_s:g} s that an attempt may take."
+            return [DeliveryRetryable(sentence) for _ in batch]
 
     def _finish(
         self, item: OutboxItem, answer: Delivered | DeliveryError, duration_s: float
@@ -246,13 +314,23 @@ class TargetActor(Actor):
             while self._outcomes:
                 batch, self._outcomes = self._outcomes, []
                 try:
-                    await self._outbox.record(batch)
+                    await self._outbox.record(batch, self._tenure.lease)
+                except LeaseLost as error:
+                    self._stop_for_successor(error)
+                    return
                 except BaseException:
                     self._outcomes = batch + self._outcomes
                     raise
                 self._recorded(batch)
         finally:
             self._recording = False
+
+    def _stop_for_successor(self, error: LeaseLost) -> None:
+        """Begin nothing more; who owns this actor will soon end it, and what it still has in flight."""
+        log.warning(events.TARGET_OUTCOMES_REFUSE, target_id=self._target_id, reason=str(error))
+        self._stopping = self._is_refused = True
+        self._outcomes.clear()
+        self._tenure.refuse()
 
     def _recorded(self, batch: list[DeliveryOutcome]) -> None:
         for outcome in batch:

@@ -35,6 +35,8 @@ from storage.results import JobResult, JobState, MessageResult, ResultStore
 _BATCH_LIMIT = 2_000
 _RETRY_S = (0.1, 0.5, 1.0, 2.0, 5.0)
 
+Publish = Callable[[Sequence[MessageResult]], Awaitable[None]]
+
 log = structlog.get_logger(__name__)
 
 
@@ -47,7 +49,7 @@ class WriterActor(Actor):
         results: ResultStore,
         on_committed: Callable[[Sequence[MessageResult]], None],
         on_untold: Callable[[], None],
-        publish: Callable[[Sequence[MessageResult]], Awaitable[None]] | None = None,
+        publish: Publish | None = None,
     ) -> None:
         """`on_committed` is called on the loop with what is on disk, `on_untold` when the outbox
         may hold what nobody was told of; both must only tell. `publish` is awaited before a batch

@@ -130,6 +130,11 @@ class JournalAppender(ABC):
     def waiting(self) -> int:
         """How many appends wait to become durable, or, where that is known, to be settled."""
 
+    @property
+    def obstacle(self) -> str | None:
+        """Why nothing can be made durable at present, as a sentence; None if nothing is known to be in the way."""
+        return None
+
 
 class JournalReader(ABC):
     """Used on the event loop only."""

@@ -17,12 +17,14 @@ from storage import events
 from storage.database import Database, Reader, Row
 from storage.deliveries import DeliveryOutcome, DeliveryState, OutboxItem
 from storage.instants import instant, instant_or_none, microseconds
+from storage.leases import Lease
 from storage.message_result import MessageResult
 from storage.outbox_queries import (
     SELECT_BLOCKED,
     SELECT_COUNTS,
     SELECT_NEXT_DUE,
     SELECT_NEXT_TARGET,
+    SELECT_WAITED_FOR,
     SELECT_WAITING,
 )
 from storage.outbox_recording import OutcomeTooLate, Recording, cancel_slice
@@ -114,23 +116,33 @@ class Outbox:
             oldest_created_at=instant_or_none(oldest),
         )
 
-    async def record(self, outcomes: Sequence[DeliveryOutcome]) -> None:
+    async def record(self, outcomes: Sequence[DeliveryOutcome], lease: Lease | None = None) -> None:
         """Write what became of attempts, in one unit, in the order given.
 
         A first attempt that succeeds leaves no attempt row; every other does. An outcome of a
-        delivery that has come to its end meanwhile (cancelled, pulled) changes nothing.
+        delivery that has come to its end meanwhile (cancelled, pulled) changes nothing. With
+        `lease` it is written in the name of that tenure, which must not have ended.
 
         Raises:
+            LeaseLost: another process has taken over; nothing was or will be recorded.
             StorageUnavailable: nothing was recorded; the same call may be made again.
         """
         if not outcomes:
             return
-        recording = Recording(outcomes)
+        recording = Recording(outcomes, lease)
         try:
             await self._database.write(recording.write_plainly)
         except OutcomeTooLate:
             ignored = await self._database.write(recording.write_checked)
             _log.info(events.OUTBOX_OUTCOME_IGNORE, count=ignored)
+
+    async def targets_waited_for(self, target_ids: Collection[TargetId]) -> list[TargetId]:
+        """Return those of these targets that some delivery waits for."""
+        parameters = {"target_ids": list(target_ids)}
+        rows = await self._database.read(
+            lambda reader: reader.fetch_all(SELECT_WAITED_FOR, parameters)
+        )
+        return [TargetId(row.id) for row in rows]
 
     async def targets_gone(self) -> list[TargetId]:
         """Return the targets that deliveries wait for and that do not exist any more."""

@@ -56,6 +56,11 @@ SELECT_COUNTS = (
     .where(delivery.c.target_id == _target, is_waiting)
     .group_by(delivery.c.state)
 )
+# Of the given ones; each is one look at the index of what waits, however much that is.
+SELECT_WAITED_FOR = select(data_target.c.id).where(
+    data_target.c.id.in_(bindparam("target_ids", expanding=True)),
+    exists().where(delivery.c.target_id == data_target.c.id, is_waiting),
+)
 # One target per statement: the index is entered anew for each, however much waits for it.
 SELECT_NEXT_TARGET = (
     select(

@@ -15,6 +15,7 @@ from sqlalchemy import BigInteger, BindParameter, Text, bindparam, delete, or_, 
 from storage.database import BulkInsert, BulkUpdate, Merge, Transaction
 from storage.deliveries import DeliveryOutcome, DeliveryState
 from storage.instants import microseconds, microseconds_or_none
+from storage.leases import Lease, check_lease
 from storage.ledger_changes import LedgerChanges
 from storage.tables.entities import data_target
 from storage.tables.pipeline import delivery, delivery_attempt, delivery_lane, is_waiting
@@ -95,10 +96,12 @@ class OutcomeTooLate(Exception):
 class Recording:
     """One batch of outcomes; its methods are write units and may run more than once."""
 
-    def __init__(self, outcomes: Sequence[DeliveryOutcome]) -> None:
+    def __init__(self, outcomes: Sequence[DeliveryOutcome], lease: Lease | None = None) -> None:
         self._outcomes = outcomes
+        self._lease = lease
 
     def write_plainly(self, transaction: Transaction) -> int:
+        self._check_lease(transaction)
         firsts = [outcome for outcome in self._outcomes if _is_plain(outcome)]
         others = [outcome for outcome in self._outcomes if not _is_plain(outcome)]
         ids = {outcome.delivery_id for outcome in self._outcomes}
@@ -114,6 +117,7 @@ class Recording:
 
     def write_checked(self, transaction: Transaction) -> int:
         """Write what still may be written; return how many outcomes were ignored."""
+        self._check_lease(transaction)
         changes = LedgerChanges()
         ignored = 0
         for part in _without_repeats(self._outcomes):
@@ -121,6 +125,10 @@ class Recording:
         changes.store(transaction)
         _move_last_message(transaction, self._outcomes)
         return ignored
+
+    def _check_lease(self, transaction: Transaction) -> None:
+        if self._lease is not None:
+            check_lease(transaction, self._lease)
 
     def _write_firsts(
         self,

@@ -7,6 +7,8 @@ import pytest
 
 from tests.support import kafka_jars
 from tests.support.kafka import KafkaBroker
+from tests.support.lent_databases import LentDatabases
+from tests.support.postgresql import PostgresqlMissing, PostgresqlServer
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -53,3 +55,41 @@ def new_kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> KafkaBroker:
     except kafka_jars.KafkaNotToBeHad as error:
         pytest.skip(str(error))
     return KafkaBroker(jars, tmp_path_factory.mktemp("kafka"))
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresqlServer]:
+    """One PostgreSQL server for the whole run. Whoever stops or kills it uses `own_postgresql`."""
+    with _server() as server:
+        yield server
+
+
+@pytest.fixture
+def own_postgresql() -> Iterator[PostgresqlServer]:
+    """A server for one test alone, to stop, kill and freeze."""
+    with _server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgresql_databases(postgresql: PostgresqlServer) -> LentDatabases:
+    return LentDatabases(postgresql)
+
+
+@pytest.fixture
+def postgresql_url(
+    postgresql: PostgresqlServer, postgresql_databases: LentDatabases
+) -> Iterator[str]:
+    """A database with the newest schema and nothing in it, for one test."""
+    name = postgresql_databases.lend()
+    yield postgresql.url(name)
+    postgresql_databases.take_back(name)
+
+
+def _server() -> PostgresqlServer:
+    try:
+        return PostgresqlServer()
+    except PostgresqlMissing as missing:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"{missing} No test is skipped here.")
+        pytest.skip(str(missing))

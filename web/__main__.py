@@ -8,50 +8,22 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from enum import IntEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from protocols.errors import InvalidSettings, PortUnavailable, StorageError, TingbroError
+from protocols.errors import (
+    ConnectionLost,
+    InvalidSettings,
+    JournalMismatch,
+    PortUnavailable,
+    StorageError,
+    TingbroError,
+)
+from web import help_texts
 from web.version import VERSION
 
 if TYPE_CHECKING:
+    from web.roles import Role
     from web.settings import Settings
-
-_EPILOG: Final = """\
-examples:
-  tingbro up                       start the hub with what the environment says
-  TINGBRO_HTTP_PORT=8080 tingbro up
-  tingbro check                    is everything here that `up` needs?
-  tingbro listen                   print whatever a data target pushes to this machine
-  tingbro admin reset-password you@example.org
-
-settings come from the environment and start with TINGBRO_; docs/settings.md lists them.
-
-exit codes:
-  0  done
-  1  the command failed; the last line says why
-  2  the command line or the settings are wrong; every mistake is named
-  3  something around the hub is missing: a port, disk space, a directory, the schema
-"""
-
-_UP_EPILOG: Final = """\
-Everything is kept in TINGBRO_DATA_DIR (./data). The first start makes it and prints the
-administrator's e-mail and password. What was acknowledged survives any kind of end.
-"""
-
-_MIGRATE_EPILOG: Final = """\
-`up` does this by itself. Run it alone to see, before an upgrade, that it works: on a copy of the
-data directory, or while the hub is stopped.
-"""
-
-_RESET_EPILOG: Final = """\
-Works beside a running hub and ends all sessions of that user. Run it as the user and with the
-environment of the hub.
-"""
-
-_CHECK_EPILOG: Final = """\
-Nothing is started and nothing is changed, except that the data directory is created and a file
-is written there and removed again. Run it as the user and with the environment of the hub.
-"""
 
 
 class ExitCode(IntEnum):
@@ -74,6 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PortUnavailable as error:
         _complain(str(error))
         return ExitCode.ENVIRONMENT
+    except ConnectionLost as error:
+        _complain(str(error))
+        return ExitCode.ENVIRONMENT
+    except JournalMismatch as error:
+        _complain(str(error))
+        return ExitCode.FAILED
     except StorageError as error:
         _complain(f"The database cannot be used: {error}")
         return ExitCode.ENVIRONMENT
@@ -91,15 +69,21 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tingbro",
         description="An open IoT integration hub: devices in, decoded messages out, nothing lost.",
-        epilog=_EPILOG,
+        epilog=help_texts.TINGBRO,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"tingbro {VERSION}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    _add(commands, "up", _up, "start the hub; stop it with Ctrl-C or SIGTERM", _UP_EPILOG)
-    _add(commands, "check", _check, "look whether the hub could start here", _CHECK_EPILOG)
-    summary = "bring the database to this version's schema"
-    _add(commands, "migrate", _migrate, summary, _MIGRATE_EPILOG)
+    _add(commands, "up", _up, "start the hub; stop it with Ctrl-C or SIGTERM", help_texts.UP)
+    summary = "start one of the processes that take messages in"
+    _add(commands, "web", _web, summary, help_texts.WEB)
+    summary = "start one of the processes that decode and deliver"
+    _add(commands, "worker", _worker, summary, help_texts.WORKER)
+    _add(commands, "check", _check, "look whether the hub could start here", help_texts.CHECK)
+    summary = "bring the database, and the topics, to what this version needs"
+    _add(commands, "migrate", _migrate, summary, help_texts.MIGRATE)
+    _add_copy(commands)
+    _add_journal(commands)
     _add_admin(commands)
     listen = _add(commands, "listen", _listen, "receive pushes and print them")
     if "listen" in words:  # its module imports a web server, which `--help` need not wait for
@@ -128,6 +112,35 @@ def _add(
     return parser
 
 
+def _add_copy(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    summary = "copy a hub into another, empty database"
+    copy = _add(commands, "copy", _copy, summary, help_texts.COPY)
+    # `from` is a word of the language.
+    copy.add_argument(
+        "--from", dest="source", metavar="URL", required=True, help="where the hub is now"
+    )
+    copy.add_argument(
+        "--to", dest="target", metavar="URL", required=True, help="a database that is empty"
+    )
+
+
+def _add_journal(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    summary = "look at the journal's topic, and go on when it has changed"
+    parser = commands.add_parser(
+        "journal",
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog=help_texts.JOURNAL,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    actions = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    summary = "compare the topic with what the database knows of it"
+    _add(actions, "show", _journal_show, summary, help_texts.JOURNAL_SHOW)
+    summary = "go on with the topic as it is now"
+    accept = _add(actions, "accept", _journal_accept, summary, help_texts.JOURNAL_ACCEPT)
+    accept.add_argument("--recreate", action="store_true", help="make a topic that is missing")
+
+
 def _add_admin(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     summary = "help an administrator who is locked out"
     parser = commands.add_parser(
@@ -135,19 +148,51 @@ def _add_admin(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     actions = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     reset = _add(
-        actions, "reset-password", _reset_password, "give a user a new password", _RESET_EPILOG
+        actions,
+        "reset-password",
+        _reset_password,
+        "give a user a new password",
+        help_texts.RESET_PASSWORD,
     )
     reset.add_argument("email", metavar="EMAIL", help="the user's e-mail")
 
 
 def _up(_options: argparse.Namespace) -> ExitCode:
-    settings = _prepare()
+    from web.roles import Role
+
+    settings = _prepare(Role.UP)
 
     import uvloop
 
     from web.run import run
 
     uvloop.run(run(settings))
+    return ExitCode.DONE
+
+
+def _web(_options: argparse.Namespace) -> ExitCode:
+    from web.roles import Role
+
+    settings = _prepare(Role.WEB)
+
+    import uvloop
+
+    from web.run import run_web
+
+    uvloop.run(run_web(settings))
+    return ExitCode.DONE
+
+
+def _worker(_options: argparse.Namespace) -> ExitCode:
+    from web.roles import Role
+
+    settings = _prepare(Role.WORKER)
+
+    import uvloop
+
+    from web.run import run_worker
+
+    uvloop.run(run_worker(settings))
     return ExitCode.DONE
 
 
@@ -164,14 +209,49 @@ def _check(_options: argparse.Namespace) -> ExitCode:
 
 
 def _migrate(_options: argparse.Namespace) -> ExitCode:
+    from web.roles import Role
+
+    settings = _prepare(Role.MIGRATE)
+
+    import asyncio
+
+    from web.migration import migrate
+
+    for sentence in asyncio.run(migrate(settings)):
+        _say(sentence)
+    return ExitCode.DONE
+
+
+def _copy(options: argparse.Namespace) -> ExitCode:
+    _prepare()
+
+    import asyncio
+
+    from web.moving import copy
+
+    for sentence in asyncio.run(copy(options.source, options.target, _say)):
+        _say(sentence)
+    return ExitCode.DONE
+
+
+def _journal_show(_options: argparse.Namespace) -> ExitCode:
     settings = _prepare()
 
     import asyncio
 
-    from web.administration import migrate
+    from web.journal_inspection import show
 
-    _say(asyncio.run(migrate(settings)))
-    return ExitCode.DONE
+    return _say_whether(*asyncio.run(show(settings)))
+
+
+def _journal_accept(options: argparse.Namespace) -> ExitCode:
+    settings = _prepare()
+
+    import asyncio
+
+    from web.journal_inspection import accept
+
+    return _say_whether(*asyncio.run(accept(settings, recreate=options.recreate)))
 
 
 def _reset_password(options: argparse.Namespace) -> ExitCode:
@@ -201,7 +281,7 @@ def _version(_options: argparse.Namespace) -> ExitCode:
     return ExitCode.DONE
 
 
-def _prepare() -> "Settings":
+def _prepare(role: "Role | None" = None) -> "Settings":
     """The settings, read before anything heavy is imported, and logging as they say.
 
     What this process writes from here on is its owner's alone: the database holds secrets.
@@ -209,7 +289,7 @@ def _prepare() -> "Settings":
     os.umask(0o077)
     from web.settings import read_settings
 
-    settings = read_settings(os.environ)
+    settings = read_settings(os.environ, role)
 
     from web.logging import configure_logging
 
@@ -217,8 +297,15 @@ def _prepare() -> "Settings":
     return settings
 
 
+def _say_whether(is_well: bool, lines: Sequence[str]) -> ExitCode:
+    for line in lines:
+        _say(line)
+    return ExitCode.DONE if is_well else ExitCode.FAILED
+
+
 def _say(line: str) -> None:
     sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 def _complain(first: str, *more: str) -> None:

@@ -2,29 +2,19 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import unquote
 
 from protocols.errors import NotFound, SchemaMismatch, StorageUnavailable
 from storage import open_database
 from storage.migrations import head_revision
+from storage.place import place_of
 from web import administrators
 from web.settings import Settings
 
 
-def database_file(settings: Settings) -> Path:
-    """The file in which this version keeps everything; it need not exist yet."""
-    return Path(unquote(settings.storage.database_url.removeprefix("sqlite:///")))
-
-
-async def migrate(settings: Settings) -> str:
-    """Bring the database to this version's schema, making it if need be; returns a sentence.
-
-    Raises: StorageUnavailable while a hub uses it; SchemaMismatch when it is from a newer version.
-    """
-    database = open_database(settings.storage.database_url)
-    await database.open()
-    await database.close()
-    return f"{database_file(settings)} has schema {head_revision()}, which this version needs."
+def is_absent(settings: Settings) -> bool:
+    """Whether the database is a file that is not there yet; opening it would make it."""
+    url = settings.storage.database_url
+    return url.startswith("sqlite:") and not Path(place_of(url)).exists()
 
 
 async def schema_summary(settings: Settings) -> tuple[bool, str]:
@@ -32,16 +22,20 @@ async def schema_summary(settings: Settings) -> tuple[bool, str]:
 
     A database that does not exist is not made by asking.
     """
-    path = database_file(settings)
-    if not path.exists():
-        return True, f"{path} does not exist yet; the first start makes it."
+    if is_absent(settings):
+        place = place_of(settings.storage.database_url)
+        return True, f"{place} does not exist yet; the first start makes it."
     database = open_database(settings.storage.database_url, is_shared=True, migrate=False)
     try:
         await database.open()
-    except (SchemaMismatch, StorageUnavailable) as error:
+    except SchemaMismatch as error:
+        if error.is_behind:
+            return True, f"{error} `tingbro up` does that by itself."
+        return False, str(error)
+    except StorageUnavailable as error:
         return False, str(error)
     await database.close()
-    return True, f"{path} has schema {head_revision()}, which this version needs."
+    return True, _has_schema(settings)
 
 
 async def reset_password(settings: Settings, email: str) -> str:
@@ -51,10 +45,9 @@ async def reset_password(settings: Settings, email: str) -> str:
 
     Raises: NotFound when there is no such user, or no database.
     """
-    if not database_file(settings).exists():
-        raise NotFound(
-            f"There is no database at {database_file(settings)}: is TINGBRO_DATA_DIR the hub's?"
-        )
+    if is_absent(settings):
+        place = place_of(settings.storage.database_url)
+        raise NotFound(f"There is no database at {place}: is TINGBRO_DATA_DIR the hub's?")
     database = open_database(settings.storage.database_url, is_shared=True, migrate=False)
     await database.open()
     try:
@@ -63,3 +56,8 @@ async def reset_password(settings: Settings, email: str) -> str:
         raise NotFound(f"There is no user with the e-mail {email}.") from None
     finally:
         await database.close()
+
+
+def _has_schema(settings: Settings) -> str:
+    place = place_of(settings.storage.database_url)
+    return f"{place} has schema {head_revision()}, which this version needs."

@@ -5,6 +5,7 @@ that all mistakes can be reported together when the last variable has been read.
 """
 
 import difflib
+import re
 from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -15,6 +16,8 @@ from web.variables import PREFIX, VARIABLES
 
 Network = IPv4Network | IPv6Network
 
+# A name, an IPv4 address, or an IPv6 address in brackets.
+_HOST: Final = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
 _DECLARED: Final = frozenset(variable.name for variable in VARIABLES)
 
 
@@ -31,6 +34,7 @@ class Environment:
             for name, value in variables.items()
             if name.startswith(PREFIX)
         }
+        self._refused: set[str] = set()
         self.problems = [_unknown(name) for name in sorted(self._values.keys() - _DECLARED)]
 
     def text(self, name: str) -> str | None:
@@ -93,6 +97,18 @@ class Environment:
                 )
         return tuple(found)
 
+    def servers(self, name: str) -> tuple[str, ...]:
+        """Comma-separated `host:port`; an IPv6 address stands in brackets."""
+        value = self.text(name)
+        found = [part.strip() for part in value.split(",")] if value is not None else []
+        if not all(map(_is_server, found)):
+            # Not repeated: somebody may have put a password there.
+            self.refuse(
+                name, "must be servers such as kafka1.example.org:9092, with commas between"
+            )
+            return ()
+        return tuple(found)
+
     def web_address(self, name: str, default: str) -> str:
         """An http or https address without query, fragment or trailing slash."""
         value = self.text(name)
@@ -110,8 +126,19 @@ class Environment:
         self.refuse(name, f"must be an address such as https://hub.example.org, not {value!r}")
         return default
 
+    def is_refused(self, name: str) -> bool:
+        """Whether something is wrong with this variable already."""
+        return name in self._refused
+
     def refuse(self, name: str, why: str) -> None:
+        self._refused.add(name)
         self.problems.append(f"{PREFIX}{name} {why}.")
+
+
+def _is_server(text: str) -> bool:
+    host, _, port = text.rpartition(":")
+    is_port = port.isascii() and port.isdigit() and 1 <= int(port) <= 65535
+    return is_port and _HOST.fullmatch(host) is not None
 
 
 def _unknown(name: str) -> str:

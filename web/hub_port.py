@@ -84,16 +84,25 @@ class HubPort(Protocol):
     async def replay(self, decoder_id: int, since: datetime | None, until: datetime | None) -> int:
         """Queue what this decoder failed on for decoding anew; returns how many messages."""
 
-    def actor_tree(self) -> Mapping[str, object]:
-        """The whole tree, ready for JSON."""
+    async def actor_tree(self) -> Mapping[str, object]:
+        """The whole tree, ready for JSON; of a hub of several processes, all of theirs below one root.
 
-    def actor(self, path: str) -> Mapping[str, object] | None:
-        """One actor, ready for JSON, or None. `path` begins with a slash."""
+        Raises: StorageUnavailable.
+        """
+
+    async def actor(self, path: str) -> Mapping[str, object] | None:
+        """One actor, ready for JSON, or None. `path` begins with a slash.
+
+        Raises: StorageUnavailable.
+        """
 
     async def restart_actor(self, path: str) -> None:
-        """Raises: NotFound."""
+        """Replace it here, or ask the process that it belongs to.
 
-    def health(self) -> tuple[bool, str | None, str]:
+        Raises: NotFound, StorageUnavailable.
+        """
+
+    async def health(self) -> tuple[bool, str | None, str]:
         """Whether all is well, else the path of the actor that is the cause; and a sentence."""
 
     def readiness(self) -> Sequence[Readiness]: ...
@@ -102,6 +111,9 @@ class HubPort(Protocol):
         self, organization_ids: Sequence[int] | None
     ) -> Sequence[Mapping[str, object]]:
         """One entry per organization, ready for JSON, from one snapshot; None means all."""
+
+    async def journal(self) -> Sequence[Mapping[str, object]]:
+        """One entry per partition of the journal, ready for JSON."""
 
     def metrics(self) -> Iterable[Metric]:
         """What `/metrics` shows of the hub, read at that moment."""

@@ -52,11 +52,18 @@ def routes(registry: CollectorRegistry) -> list[Route]:
             _ledger,
             "What became of every message that was accepted, for each organization",
         ),
+        _route(
+            "GET",
+            f"{API_ROOT}/ledger/journal",
+            Needs.GLOBAL_ADMIN,
+            _journal,
+            "How far each partition of the journal is settled, and by which process",
+        ),
     ]
 
 
 async def _health(call: Call) -> Response:
-    is_well, path, reason = call.services.hub.health()
+    is_well, path, reason = await call.services.hub.health()
     body = {"status": "ok" if is_well else "failing", "actor": path, "reason": reason}
     return json_response(body, status=200 if is_well else 503)
 
@@ -74,7 +81,7 @@ async def _ready(call: Call) -> Response:
 
 
 async def _healthcheck(call: Call) -> Response:
-    is_well, _path, reason = call.services.hub.health()
+    is_well, _path, reason = await call.services.hub.health()
     return Response(text="OK" if is_well else reason, status=200 if is_well else 500)
 
 
@@ -83,11 +90,11 @@ async def _greet(call: Call) -> Response:
 
 
 async def _actors(call: Call) -> Mapping[str, Any]:
-    return _in_camel_case(call.services.hub.actor_tree())
+    return _in_camel_case(await call.services.hub.actor_tree())
 
 
 async def _actor(call: Call) -> Mapping[str, Any]:
-    found = call.services.hub.actor(call.path["path"])
+    found = await call.services.hub.actor(call.path["path"])
     if found is None:
         raise NotFound("There is no such actor.")
     return _in_camel_case(found)
@@ -122,6 +129,10 @@ async def _ledger(call: Call) -> Sequence[Mapping[str, object]]:
     scope = member_scope(call.caller)
     ids = None if scope.organization_ids is None else sorted(scope.organization_ids)
     return await call.services.hub.ledger(ids)
+
+
+async def _journal(call: Call) -> Sequence[Mapping[str, object]]:
+    return await call.services.hub.journal()
 
 
 def _in_camel_case(actor: Mapping[str, Any]) -> Mapping[str, Any]:

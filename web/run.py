@@ -1,6 +1,7 @@
-"""The composition root: the only place where the parts of the hub are made and put together.
+"""What a process consists of: `tingbro up`, `tingbro web`, `tingbro worker`.
 
-Everything is made in the order in which it is needed and taken down in reverse: HTTP first stops
+The composition root: the only place where the parts of the hub are put together. Everything is
+started in the order in which it is needed and taken down in reverse: HTTP first stops
 taking requests, then the actors finish what was admitted, then the database closes. What is not
 finished by then is in the journal and the outbox, and the next start goes on with it.
 """
@@ -15,31 +16,24 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 from aiohttp.web import ServerRunner, SockSite
 
-from actors.hub import Hub, HubSettings, Stores
-from protocols.decoders import DecoderPool, DecoderSettings
+from actors.runtime import ActorSystem
 from protocols.errors import StorageUnavailable
 from protocols.targets import TargetResources
 from protocols.targets.http_session import http_session
-from storage import Database, open_database
-from storage.deferred import DeferredStore
-from storage.device_keys import DeviceKeys
-from storage.device_state import DeviceStates
-from storage.embedded_journal import EmbeddedJournal
-from storage.ledger import Ledger
-from storage.outbox import Outbox
-from storage.plans import PlanStore
-from storage.results import ResultStore
-from storage.retention import Retention
-from storage.target_settings import TargetSettings
+from storage import Database
+from storage.processes import ProcessIdentity, ProcessRole
+from web import assembly
 from web.administrators import ensure_administrator
 from web.app import build_server
 from web.events import HUB_FAIL, HUB_READY, HUB_SHUT_DOWN
+from web.hub_port import HubPort
 from web.listening import claimed_port
+from web.roles import Role
 from web.secret_key import load_or_create_secret_key
 from web.services import Services, WebSettings
 from web.settings import Settings, TlsSettings
@@ -53,70 +47,134 @@ _SWITCH_INTERVAL_S: Final = 0.0005
 _GC_THRESHOLDS: Final = (50_000, 20, 100)
 # Devices that connect at once, as they do after an outage, wait their turn instead of being refused.
 _BACKLOG: Final = 1024
-# Of the time for stopping, what requests that are under way get.
-_REQUESTS_SHARE: Final = 0.25
+
+T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
 
 
+class _Stopped(Exception):
+    """A signal asked for the end before the start was done."""
+
+
 async def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then stop in order.
+    """Be a whole hub until SIGTERM or SIGINT, then stop in order.
 
     Raises:
         InvalidSettings, PortUnavailable, StorageUnavailable, SchemaMismatch: the hub cannot start;
-            the text says why.
+            the text says why. The same holds for the other roles.
     """
-    sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    stopping = _stop_on_signals()
-    async with contextlib.AsyncExitStack() as stack:
+    async with _process() as (stack, stopping):
         sockets = stack.enter_context(claimed_port(settings.http.host, settings.http.port))
-        database = await stack.enter_async_context(_database(settings))
-        generated = await ensure_administrator(
-            database,
-            settings.administrator.email,
-            settings.administrator.password,
-            now=datetime.now(UTC),
+        _make_directory(settings.data_dir)
+        database = await stack.enter_async_context(assembly.opened(settings))
+        await _ensure_administrator(settings, database)
+        hub = await stack.enter_async_context(assembly.whole_hub(settings, database))
+        await _enter(stack, assembly.started(hub, settings), stopping)
+        await stack.enter_async_context(
+            _http(settings, database, hub, hub.target_resources, sockets)
         )
-        if generated is not None:
-            _show_password(settings, generated)
-        hub = await stack.enter_async_context(_hub(settings, database))
-        failure = asyncio.create_task(hub.system.wait_failed())
-        stack.callback(failure.cancel)
-        await stack.enter_async_context(_http(settings, database, hub, sockets))
-        _say(f"Tingbro {VERSION} is ready at {settings.http.base_url}")
-        _log.info(HUB_READY, url=settings.http.base_url, version=VERSION)
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*_GC_THRESHOLDS)
-        stop = asyncio.create_task(stopping.wait())
-        stack.callback(stop.cancel)
-        await asyncio.wait((failure, stop), return_when=asyncio.FIRST_COMPLETED)
-        _log.info(HUB_SHUT_DOWN)
+        await _serve(settings.http.base_url, hub.system, stopping)
+
+
+async def run_web(settings: Settings) -> None:
+    """Take messages in and serve the API, beside the workers of the same hub."""
+    assert settings.kafka is not None, "the role demands it"
+    kafka = assembly.kafka_of(settings.kafka)
+    identity = _identity(settings, Role.WEB)
+    async with _process() as (stack, stopping):
+        sockets = stack.enter_context(claimed_port(settings.http.host, settings.http.port))
+        database = await stack.enter_async_context(
+            assembly.opened(settings, is_shared=True, migrate=False)
+        )
+        await _ensure_administrator(settings, database)
+        hub = await stack.enter_async_context(assembly.web_hub(settings, kafka, database, identity))
+        await _enter(stack, assembly.started(hub, settings), stopping)
+        session = await stack.enter_async_context(http_session(VERSION))
+        resources = TargetResources(http_session=session)
+        await stack.enter_async_context(_http(settings, database, hub, resources, sockets))
+        await _serve(settings.http.base_url, hub.system, stopping)
+
+
+async def run_worker(settings: Settings) -> None:
+    """Decode and deliver a share of what the hub has taken in."""
+    assert settings.kafka is not None, "the role demands it"
+    kafka = assembly.kafka_of(settings.kafka)
+    identity = _identity(settings, Role.WORKER)
+    async with _process() as (stack, stopping):
+        database = await stack.enter_async_context(
+            assembly.opened(settings, is_shared=True, migrate=False)
+        )
+        hub = await stack.enter_async_context(
+            assembly.worker_hub(settings, kafka, database, identity)
+        )
+        await _enter(stack, assembly.started(hub, settings), stopping)
+        await _serve(None, hub.system, stopping)
+
+
+def _identity(settings: Settings, role: Role) -> ProcessIdentity:
+    return ProcessIdentity.of_this_process(
+        ProcessRole(role), name=settings.process_name, version=VERSION
+    )
+
+
+@contextlib.asynccontextmanager
+async def _process() -> AsyncIterator[tuple[contextlib.AsyncExitStack, asyncio.Event]]:
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    async with contextlib.AsyncExitStack() as stack:
+        with contextlib.suppress(_Stopped):
+            yield stack, stopping
+
+
+async def _enter(
+    stack: contextlib.AsyncExitStack,
+    part: contextlib.AbstractAsyncContextManager[None],
+    stopping: asyncio.Event,
+) -> None:
+    """Enter `part`, which may wait for other servers for as long as they are away, unless asked to stop."""
+    entering = asyncio.create_task(stack.enter_async_context(part))
+    stop = asyncio.create_task(stopping.wait())
+    await asyncio.wait((entering, stop), return_when=asyncio.FIRST_COMPLETED)
+    stop.cancel()
+    if not entering.done():
+        entering.cancel()
+        await asyncio.wait((entering,))
+        raise _Stopped
+    entering.result()
+
+
+async def _serve(url: str | None, system: ActorSystem, stopping: asyncio.Event) -> None:
+    """Say that all is ready, and return when it is to end."""
+    _say(f"Tingbro {VERSION} is ready{f' at {url}' if url else ''}")
+    _log.info(HUB_READY, url=url, version=VERSION)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
+    failure = asyncio.create_task(system.wait_failed())
+    stop = asyncio.create_task(stopping.wait())
+    await asyncio.wait((failure, stop), return_when=asyncio.FIRST_COMPLETED)
+    for task in (failure, stop):
+        task.cancel()
+    _log.info(HUB_SHUT_DOWN)
     if failure.done() and not failure.cancelled():
         _log.error(HUB_FAIL, reason=str(failure.result()))
         raise failure.result()
 
 
-def _stop_on_signals() -> asyncio.Event:
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
-    return stopping
+async def _ensure_administrator(settings: Settings, database: Database) -> None:
+    administrator = settings.administrator
+    generated = await ensure_administrator(
+        database, administrator.email, administrator.password, now=datetime.now(UTC)
+    )
+    if generated is not None:
+        _show_password(settings, generated)
 
 
-@contextlib.asynccontextmanager
-async def _database(settings: Settings) -> AsyncIterator[Database]:
-    _make_data_directory(settings.data_dir)
-    database = open_database(settings.storage.database_url)
-    await database.open()
-    try:
-        yield database
-    finally:
-        await database.close()
-
-
-def _make_data_directory(path: Path) -> None:
+def _make_directory(path: Path) -> None:
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as exc:
@@ -126,58 +184,23 @@ def _make_data_directory(path: Path) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _hub(settings: Settings, database: Database) -> AsyncIterator[Hub]:
-    journal = EmbeddedJournal(database)
-    stores = Stores(
-        database=database,
-        appender=journal,
-        journal=journal,
-        ledger=Ledger(database),
-        results=ResultStore(database, journal),
-        outbox=Outbox(database),
-        deferred=DeferredStore(database),
-        device_states=DeviceStates(database),
-        device_keys=DeviceKeys(database),
-        plans=PlanStore(database),
-        target_settings=TargetSettings(database),
-        retention=Retention(database),
-    )
-    async with http_session(VERSION) as session:
-        hub = Hub(
-            stores,
-            pool=DecoderPool(DecoderSettings(workers=settings.decoder_workers)),
-            target_resources=TargetResources(http_session=session),
-            settings=HubSettings(
-                raw_retention_days=settings.storage.raw_retention_days,
-                max_body_bytes=settings.http.max_body_bytes,
-            ),
-        )
-        try:
-            await hub.start()
-            yield hub
-        finally:
-            await hub.stop(timeout_s=settings.shutdown_timeout_s * (1 - _REQUESTS_SHARE))
-
-
-@contextlib.asynccontextmanager
 async def _http(
-    settings: Settings, database: Database, hub: Hub, sockets: Sequence[socket.socket]
+    settings: Settings,
+    database: Database,
+    hub: HubPort,
+    target_resources: TargetResources,
+    sockets: Sequence[socket.socket],
 ) -> AsyncIterator[None]:
-    web_settings = WebSettings(
-        secret_key=settings.secret_key or load_or_create_secret_key(settings.data_dir),
-        version=VERSION,
-        max_body_bytes=settings.http.max_body_bytes,
-        trusted_proxies=settings.http.trusted_proxies,
-    )
     server = build_server(
         Services(
             database=database,
             hub=hub,
-            target_resources=hub.target_resources,
-            settings=web_settings,
+            target_resources=target_resources,
+            settings=_web_settings(settings),
         )
     )
-    runner = ServerRunner(server, shutdown_timeout=settings.shutdown_timeout_s * _REQUESTS_SHARE)
+    timeout_s = settings.shutdown_timeout_s * assembly.REQUESTS_SHARE
+    runner = ServerRunner(server, shutdown_timeout=timeout_s)
     await runner.setup()
     try:
         for bound in sockets:
@@ -186,6 +209,15 @@ async def _http(
         yield
     finally:
         await runner.cleanup()
+
+
+def _web_settings(settings: Settings) -> WebSettings:
+    return WebSettings(
+        secret_key=settings.secret_key or load_or_create_secret_key(settings.data_dir),
+        version=VERSION,
+        max_body_bytes=settings.http.max_body_bytes,
+        trusted_proxies=settings.http.trusted_proxies,
+    )
 
 
 def _tls(tls: TlsSettings | None) -> ssl.SSLContext | None:

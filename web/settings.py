@@ -5,6 +5,8 @@ together. What a component lets its builder tune, but no operator, is declared b
 """
 
 import os
+import re
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -13,6 +15,8 @@ from typing import Final
 
 from protocols.errors import InvalidSettings
 from web.environment import Environment, Network
+from web.kafka_settings import KafkaSettings, read_kafka
+from web.roles import Role, role_problems
 
 KIBIBYTE: Final = 1024
 DEFAULT_MAX_BODY_BYTES: Final = 1024 * KIBIBYTE
@@ -23,6 +27,8 @@ LARGEST_MAX_BODY_BYTES: Final = 16 * 1024 * KIBIBYTE
 # keeps its decoders resident, and a person with more cores than that can say so.
 FEWEST_WORKERS: Final = 2
 MOST_WORKERS: Final = 8
+
+_PROCESS_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
 
 class LogFormat(StrEnum):
@@ -51,7 +57,9 @@ class HttpSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StorageSettings:
-    database_url: str
+    """`database_url` may hold a password: it is never shown, `storage.place_of` says what may be."""
+
+    database_url: str = field(repr=False)
     raw_retention_days: int
 
 
@@ -71,11 +79,17 @@ class LogSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything. `secret_key` is None when it is to be read from, or made in, `data_dir`."""
+    """Everything. `secret_key` is None when it is to be read from, or made in, `data_dir`.
+
+    `kafka` is None when the journal is the embedded one. `process_name` tells this process from the
+    others of the same hub.
+    """
 
     data_dir: Path
     http: HttpSettings
     storage: StorageSettings
+    kafka: KafkaSettings | None
+    process_name: str
     administrator: AdministratorSettings
     log: LogSettings
     decoder_workers: int
@@ -84,8 +98,10 @@ class Settings:
     secret_key: str | None = field(repr=False)
 
 
-def read_settings(variables: Mapping[str, str]) -> Settings:
+def read_settings(variables: Mapping[str, str], role: Role | None = None) -> Settings:
     """The settings that an environment describes. Reads files' existence, changes nothing.
+
+    With a `role` they must also be enough for that kind of process; without, for a command.
 
     Raises: InvalidSettings with one sentence for each mistake.
     """
@@ -100,6 +116,8 @@ def read_settings(variables: Mapping[str, str]) -> Settings:
                 "RAW_RETENTION_DAYS", 30, lowest=1, highest=3650
             ),
         ),
+        kafka=read_kafka(environment),
+        process_name=_process_name(environment),
         administrator=_administrator(environment),
         log=_log(environment),
         decoder_workers=environment.integer(
@@ -108,6 +126,8 @@ def read_settings(variables: Mapping[str, str]) -> Settings:
         shutdown_timeout_s=environment.integer("SHUTDOWN_TIMEOUT_S", 8, lowest=1, highest=300),
         secret_key=environment.limited_text("SECRET_KEY", lowest=32, highest=1024),
     )
+    if role is not None:
+        environment.problems += role_problems(role, environment)
     if environment.problems:
         raise InvalidSettings(environment.problems)
     return settings
@@ -148,13 +168,25 @@ def _database_url(environment: Environment, data_dir: Path) -> str:
     value = environment.text("DATABASE_URL")
     if value is None:
         return default
-    if not value.startswith("sqlite:///") or value == "sqlite:///":
-        # The value may hold a password, so it is not repeated.
+    for scheme in ("sqlite:///", "postgresql://"):
+        if value.startswith(scheme) and value != scheme:
+            return value
+    # The value may hold a password, so it is not repeated.
+    environment.refuse(
+        "DATABASE_URL",
+        "must look like sqlite:///path/to/file or postgresql://user:password@host:5432/database",
+    )
+    return default
+
+
+def _process_name(environment: Environment) -> str:
+    value = environment.text("PROCESS_NAME")
+    if value is None:
+        return f"{socket.gethostname()}-{os.getpid()}"
+    if not _PROCESS_NAME.fullmatch(value):
         environment.refuse(
-            "DATABASE_URL",
-            "must look like sqlite:///path/to/file: this version keeps all in SQLite",
+            "PROCESS_NAME", "must have 1 to 100 letters, digits, dots, dashes or underscores"
         )
-        return default
     return value
 
 

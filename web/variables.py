@@ -43,13 +43,63 @@ VARIABLES: Final = (
     Variable(
         "DATABASE_URL",
         "`sqlite:///DATA_DIR/tingbro.db`",
-        "Where messages and entities are kept. `sqlite:///relative/path`, `sqlite:////absolute/path`.",
+        "Where messages and entities are kept: `sqlite:///relative/path`, `sqlite:////absolute/path` "
+        "or `postgresql://user:password@host:5432/database`, with what libpq takes behind it "
+        "(`?sslmode=verify-full`). It is never repeated in what is printed or logged.",
+    ),
+    Variable(
+        "KAFKA_BOOTSTRAP_SERVERS",
+        "none",
+        "Comma-separated `host:port` of Kafka brokers. For `web` and `worker`, the processes of a hub "
+        "of several; `up` keeps its journal in the database and refuses it.",
+    ),
+    Variable(
+        "KAFKA_PARTITIONS",
+        "`12`",
+        "Partitions of the journal's topic when `tingbro migrate` makes it, 1 to 4096: the most "
+        "workers that can share the work. It cannot be changed once the hub has used the topic.",
+    ),
+    Variable(
+        "KAFKA_REPLICATION",
+        "`1`",
+        "Brokers that keep a copy of each partition when a topic is made, 1 to 32. With 1 a broker "
+        "that is lost takes acknowledged messages with it: use 3 where there are three brokers.",
+    ),
+    Variable(
+        "KAFKA_TOPIC_PREFIX",
+        "none",
+        "Stands before the names of the topics (`uplink.raw`, `uplink.decoded`) and of the consumer "
+        "group, so that several hubs can use one Kafka: `city.` gives `city.uplink.raw`.",
+    ),
+    Variable(
+        "KAFKA_SECURITY_PROTOCOL",
+        "`plaintext`",
+        "`plaintext`, `ssl`, `sasl_plaintext` or `sasl_ssl`.",
+    ),
+    Variable(
+        "KAFKA_CA_FILE",
+        "the system's",
+        "PEM file with the authorities that the brokers' certificates are checked against.",
+    ),
+    Variable(
+        "KAFKA_SASL_MECHANISM",
+        "none",
+        "`plain`, `scram-sha-256` or `scram-sha-512`, with the two protocols that log in.",
+    ),
+    Variable("KAFKA_SASL_USERNAME", "none", "The name to log in to Kafka with."),
+    Variable("KAFKA_SASL_PASSWORD", "none", "The password to log in to Kafka with."),
+    Variable(
+        "PROCESS_NAME",
+        "`HOST-PID`",
+        "What this process is called among the processes of the hub: no two that run at once may "
+        "have the same name. 1 to 100 letters, digits, dots, dashes or underscores.",
     ),
     Variable(
         "SECRET_KEY",
         "generated",
         "Signs sessions: whoever knows it can be any user; at least 32 characters. When not given, "
-        "one is generated and kept in `DATA_DIR/secret_key`, readable by the owner only.",
+        "one is generated and kept in `DATA_DIR/secret_key`, readable by the owner only. `web` needs it "
+        "given, the same for every process.",
     ),
     Variable(
         "TLS_CERTIFICATE",

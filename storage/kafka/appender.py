@@ -168,6 +168,10 @@ class KafkaAppender(JournalAppender):
         text = f"{sentence.rstrip('.')}: try again later."
         return HubFull(text, retry_after_s=self._settings.limits.retry_after_s)
 
+    @property
+    def obstacle(self) -> str | None:
+        return None if self._health.is_ok else self._health.reason
+
     # -- sending -----------------------------------------------------------------------------
 
     async def _pump(self, lane: Lane) -> None:

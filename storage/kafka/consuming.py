@@ -29,6 +29,7 @@ def consumer_for(settings: KafkaSettings) -> AIOKafkaConsumer:
     quieten_library()
     return AIOKafkaConsumer(
         bootstrap_servers=settings.bootstrap_servers,
+        **settings.connection,
         client_id="tingbro",
         group_id=settings.group,
         enable_auto_commit=False,

@@ -34,6 +34,7 @@ async def open_producer(settings: KafkaSettings, topic: str) -> AIOKafkaProducer
     quieten_library()
     producer = AIOKafkaProducer(
         bootstrap_servers=settings.bootstrap_servers,
+        **settings.connection,
         client_id="tingbro",
         acks="all",
         enable_idempotence=True,

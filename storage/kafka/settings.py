@@ -1,7 +1,8 @@
 """What is to be known of Kafka before anything is asked of it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from storage.journal import JournalLimits
 
@@ -26,6 +27,8 @@ class KafkaSettings:
     """How long the workers may be away before messages are lost."""
     decoded_retention_hours: int = 7 * 24
 
+    connection: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """How to connect beside that: security, certificates, a login; options of the library."""
     session_timeout_s: float = 6.0
     """A worker that keeps silent for so long is taken for dead."""
     heartbeat_s: float = 1.0

@@ -10,13 +10,14 @@ from typing import TypeVar
 
 from protocols.errors import StorageUnavailable
 from storage.database import Database, DatabaseHealth, Reader, Transaction
+from storage.group_commit import GroupWriter
 from storage.sqlite.checkpointer import Checkpointer
 from storage.sqlite.connection import connect_writer
 from storage.sqlite.errors import fence
 from storage.sqlite.lock import FileClaim
 from storage.sqlite.readers import ReaderPool
 from storage.sqlite.schema import bring_up_to_date
-from storage.sqlite.writer import Writer
+from storage.sqlite.writer import SqliteDriver
 
 T = TypeVar("T")
 
@@ -29,7 +30,7 @@ class SqliteDatabase(Database):
         self._migrate = migrate
         self._claim = None if is_shared else FileClaim(path)
         self._connection: sqlite3.Connection | None = None
-        self._writer: Writer | None = None
+        self._writer: GroupWriter | None = None
         self._readers: ReaderPool | None = None
         self._checkpointer = None if is_shared else Checkpointer(path)
         self._is_open = False
@@ -38,7 +39,7 @@ class SqliteDatabase(Database):
         loop = asyncio.get_running_loop()
         self._connection = await asyncio.to_thread(self._prepare)
         self._readers = ReaderPool(self._path)
-        self._writer = Writer(self._connection, loop)
+        self._writer = GroupWriter(SqliteDriver(self._connection), loop, name="sqlite-writer")
         self._writer.start()
         if self._checkpointer is not None:
             self._checkpointer.start()

@@ -5,17 +5,15 @@ few prepared statements serve every size: a list is filled up to a power of two 
 value; rows are cut into a multiple of eight and a rest, two statements for up to 135 rows.
 """
 
-from collections import namedtuple
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import Any, cast
-from weakref import WeakKeyDictionary
+from typing import Any
 
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.dml import Insert, Update
 from sqlalchemy.sql.expression import ClauseElement
 
+from storage.compiled_statements import CompiledStatements, row_maker
 from storage.database import BulkInsert, BulkUpdate, Merge, Parameters
 
 # More rows per statement gain nothing measurable and make texts of a hundred kB.
@@ -37,7 +35,7 @@ class Prepared:
         self._defaults = dict(compiled.params)
         self._has_lists = "__[POSTCOMPILE_" in self._text
         self._texts: dict[tuple[int, ...], str] = {}
-        self.make_row = _row_maker(compiled)
+        self.make_row = row_maker(compiled)
 
     def bind(self, parameters: Parameters | None) -> tuple[str, list[Any]]:
         """Return the SQL text and its positional values."""
@@ -68,26 +66,12 @@ class Prepared:
         return text
 
 
-class StatementCache:
-    """The prepared statements of one engine. Not for several threads: each connection has its own.
-
-    Statements built per request are forgotten with their last use.
-    """
+class StatementCache(CompiledStatements[Prepared]):
+    """The prepared statements and the bulk texts of one connection."""
 
     def __init__(self) -> None:
-        self._prepared: WeakKeyDictionary[ClauseElement, dict[Any, Prepared]] = WeakKeyDictionary()
+        super().__init__(Prepared)
         self._bulk: dict[tuple[BulkInsert | BulkUpdate, int], str] = {}
-
-    def prepare(self, statement: ClauseElement, parameters: Parameters | None) -> Prepared:
-        variants = self._prepared.get(statement)
-        if variants is None:
-            variants = self._prepared[statement] = {}
-        # The columns of an INSERT or UPDATE without values are those that are given.
-        keys = tuple(parameters) if parameters and isinstance(statement, Insert | Update) else None
-        prepared = variants.get(keys)
-        if prepared is None:
-            prepared = variants[keys] = Prepared(statement, list(keys) if keys else None)
-        return prepared
 
     def bulk(
         self, bulk: BulkInsert | BulkUpdate, rows: Sequence[Sequence[object]]
@@ -100,15 +84,6 @@ class StatementCache:
                 write = _insert_text if isinstance(bulk, BulkInsert) else _update_text
                 text = self._bulk[key] = write(bulk, len(piece))  # type: ignore[arg-type]  # narrowed by the line above
             yield text, list(chain.from_iterable(piece))
-
-
-def _row_maker(compiled: SQLCompiler) -> Callable[[Iterable[Any]], Any] | None:
-    columns = [column.keyname for column in compiled._result_columns]
-    if not columns:
-        return None
-    # rename: a label that is no identifier is reached by its place.
-    row: Any = namedtuple("Row", columns, rename=True)  # type: ignore[misc]
-    return cast("Callable[[Iterable[Any]], Any]", row._make)
 
 
 def _filled(values: Sequence[Any]) -> Sequence[Any]:

@@ -1,174 +1,33 @@
-"""The writer thread: runs what is queued, commits it as one group, tells the loop once.
+"""How the writer's thread drives its one SQLite connection."""
 
-Theory of operation. The thread waits for a unit, takes all that is queued by then, and runs the
-group in one transaction. First hopefully: without savepoints, because every statement costs a
-release of the interpreter's lock. If a unit raises, all is rolled back and the group runs again,
-each unit in a savepoint of its own, so that only those that raise are undone. If the database
-itself fails, the group is rolled back and tried again with back-off until it succeeds or
-the writer is stopped. Nothing waits for a timer: the longer a commit takes, the larger
-the next group becomes.
-"""
-
-import asyncio
 import sqlite3
-import threading
-from asyncio import AbstractEventLoop, Future
-from collections.abc import Callable
-from datetime import UTC, datetime
-from queue import Empty, SimpleQueue
-from typing import Any
-
-import structlog
 
 from protocols.errors import StorageUnavailable
-from storage import events
-from storage.database import DatabaseHealth, Transaction
 from storage.sqlite.errors import translated
 from storage.sqlite.transaction import SqliteTransaction
 
-_RETRY_FIRST_S = 0.05
-_RETRY_LIMIT_S = 5.0
-_HEALTHY = DatabaseHealth(is_ok=True)
 
-_log = structlog.get_logger(__name__)
+class SqliteDriver:
+    """Implements `WriteDriver`. A commit on this side of the disk is never in doubt."""
 
-Unit = Callable[[Transaction], Any]
-Task = tuple[Unit, "Future[Any]"]
-Outcome = tuple["Future[Any]", Any, BaseException | None]
-
-
-class Writer:
-    """One thread over one connection. `start`, then `submit` from the loop, then `stop`."""
-
-    def __init__(self, connection: sqlite3.Connection, loop: AbstractEventLoop) -> None:
+    def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._loop = loop
-        self._transaction = SqliteTransaction(connection)
-        self._queue: SimpleQueue[Task | None] = SimpleQueue()
-        self._stopping = threading.Event()
-        self._is_accepting = True
-        self._health = _HEALTHY
-        self._thread = threading.Thread(target=self._work, name="sqlite-writer", daemon=True)
+        self.transaction = SqliteTransaction(connection)
 
     @property
-    def health(self) -> DatabaseHealth:
-        return self._health
+    def outage(self) -> StorageUnavailable | None:
+        return self.transaction.outage
 
-    def start(self) -> None:
-        self._thread.start()
+    def begin(self) -> None:
+        self.transaction.outage = None
+        # A failing disk may have refused to roll the last one back.
+        self.roll_back()
+        self.transaction.run("BEGIN IMMEDIATE")
 
-    def submit(self, unit: Unit) -> "Future[Any]":
-        future = self._loop.create_future()
-        if self._is_accepting:
-            self._queue.put((unit, future))
-        else:
-            future.set_exception(StorageUnavailable("The database is closed."))
-        return future
+    def commit(self) -> None:
+        self.transaction.run("COMMIT")
 
-    async def stop(self) -> None:
-        """Commit what is queued, then end the thread; an outage is not waited for."""
-        if not self._is_accepting:
-            return
-        self._is_accepting = False
-        self._stopping.set()
-        self._queue.put(None)
-        await asyncio.to_thread(self._thread.join)
-        # The last results were sent to the loop before the thread ended: let them arrive.
-        await asyncio.sleep(0)
-
-    def _work(self) -> None:
-        is_open = True
-        while is_open:
-            group, is_open = self._next_group()
-            if group:
-                outcomes = self._settle(group)
-                self._loop.call_soon_threadsafe(_resolve, outcomes)
-
-    def _next_group(self) -> tuple[list[Task], bool]:
-        group: list[Task] = []
-        task = self._queue.get()
-        try:
-            while task is not None:
-                group.append(task)
-                task = self._queue.get_nowait()
-        except Empty:
-            return group, True
-        return group, False
-
-    def _settle(self, group: list[Task]) -> list[Outcome]:
-        """Return the group's outcomes once they are on the disk, trying as long as it takes."""
-        delay_s = _RETRY_FIRST_S
-        while True:
-            try:
-                outcomes = self._try_commit(group)
-            except StorageUnavailable as exc:
-                self._fail(exc)
-                if self._stopping.wait(delay_s):
-                    return [(future, None, exc) for _, future in group]
-                delay_s = min(2 * delay_s, _RETRY_LIMIT_S)
-            # The entry of the thread: were it to end, every later write would wait for ever.
-            except Exception as exc:
-                _log.error(events.DATABASE_GROUP_FAIL, count=len(group), exc_info=exc)
-                return [(future, None, exc) for _, future in group]
-            else:
-                self._recover()
-                return outcomes
-
-    def _try_commit(self, group: list[Task]) -> list[Outcome]:
-        try:
-            return self._commit(group, self._run_hopeful)
-        except _UnitFailed as exc:
-            if len(group) == 1:
-                return [(group[0][1], None, exc.reason)]
-        return self._commit(group, self._run_apart)
-
-    def _commit(
-        self, group: list[Task], run: Callable[[list[Task]], list[Outcome]]
-    ) -> list[Outcome]:
-        transaction = self._transaction
-        transaction.outage = None
-        try:
-            # A failing disk may have refused to roll the last one back.
-            self._roll_back()
-            transaction.run("BEGIN IMMEDIATE")
-            outcomes = run(group)
-            if transaction.outage is not None:
-                raise transaction.outage
-            transaction.run("COMMIT")
-        except BaseException:
-            self._roll_back()
-            raise
-        return outcomes
-
-    def _run_hopeful(self, group: list[Task]) -> list[Outcome]:
-        outcomes: list[Outcome] = []
-        for unit, future in group:
-            try:
-                outcomes.append((future, unit(self._transaction), None))
-            except BaseException as exc:
-                self._pass_on_outage(exc)
-                raise _UnitFailed(exc) from exc
-        return outcomes
-
-    def _run_apart(self, group: list[Task]) -> list[Outcome]:
-        outcomes: list[Outcome] = []
-        for unit, future in group:
-            try:
-                with self._transaction.savepoint():
-                    result = unit(self._transaction)
-                outcomes.append((future, result, None))
-            except BaseException as exc:
-                self._pass_on_outage(exc)
-                outcomes.append((future, None, exc))
-        return outcomes
-
-    def _pass_on_outage(self, error: BaseException) -> None:
-        if self._transaction.outage is not None:
-            raise self._transaction.outage
-        if isinstance(error, StorageUnavailable):
-            raise error
-
-    def _roll_back(self) -> None:
+    def roll_back(self) -> None:
         # After some errors SQLite has rolled back by itself.
         try:
             if self._connection.in_transaction:
@@ -177,31 +36,5 @@ class Writer:
             if translated(exc) is None:
                 raise
 
-    def _fail(self, error: StorageUnavailable) -> None:
-        if self._health.is_ok:
-            _log.error(events.DATABASE_WRITE_FAIL, reason=str(error))
-        since = self._health.since or datetime.now(UTC)
-        self._health = DatabaseHealth(is_ok=False, reason=str(error), since=since)
-
-    def _recover(self) -> None:
-        if not self._health.is_ok:
-            self._health = _HEALTHY
-            _log.info(events.DATABASE_WRITE_RECOVER)
-
-
-class _UnitFailed(Exception):
-    """A unit raised `reason` in the hopeful run."""
-
-    def __init__(self, reason: BaseException) -> None:
-        super().__init__()
-        self.reason = reason
-
-
-def _resolve(outcomes: list[Outcome]) -> None:
-    for future, result, error in outcomes:
-        if future.done():
-            continue
-        if error is None:
-            future.set_result(result)
-        else:
-            future.set_exception(error)
+    def was_committed(self) -> bool:
+        raise AssertionError("a commit of SQLite's is never in doubt")

@@ -91,7 +91,8 @@ async def test_change_that_has_read_an_older_list_of_targets_does_not_stop_a_new
         may_go_on.set()
         await older
 
-        assert hub.hub.actor(paths.target_path(await newer)) is not None
+        target = await hub.hub.actor(paths.target_path(await newer))
+        assert target is not None
 
 
 async def test_hub_stops_in_its_time_although_the_database_cannot_be_written(

@@ -15,6 +15,7 @@ from protocols.errors import DeliveryRetryable
 from protocols.messages import DeliveryId, MessageId, TargetId
 from protocols.targets import Delivered, Outcome, Push, Target, TargetResources
 from storage import Database, open_database
+from storage.leases import Lease
 from storage.outbox import DeliveryOutcome, Outbox, OutboxItem
 from tests.support.pipeline import NOW, TARGET, Pipeline, pipeline_on, result, uplink
 
@@ -68,9 +69,9 @@ class SlowOutbox(Outbox):
         self.may_answer.set()
         self.recorded, self.has_read = asyncio.Event(), asyncio.Event()
 
-    async def record(self, outcomes: Sequence[DeliveryOutcome]) -> None:
+    async def record(self, outcomes: Sequence[DeliveryOutcome], lease: Lease | None = None) -> None:
         await self.may_record.wait()
-        await super().record(outcomes)
+        await super().record(outcomes, lease)
         self.recorded.set()
 
     async def waiting(

@@ -1,7 +1,6 @@
 """Every database engine in turn, opened and empty."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -13,8 +12,8 @@ ENGINES = discover()
 
 
 @pytest.fixture(params=sorted(ENGINES))
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return ENGINES[request.param](tmp_path)
+def database_url(request: pytest.FixtureRequest) -> str:
+    return ENGINES[request.param](request)
 
 
 @pytest.fixture

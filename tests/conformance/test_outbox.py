@@ -6,10 +6,12 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
+from protocols.errors import LeaseLost
 from protocols.messages import TargetId
 from storage import Database
 from storage.database import Transaction
 from storage.instants import microseconds
+from storage.leases import Lease, LeaseStore
 from storage.outbox import DeliveryState, OutboxItem
 from storage.results import JobState
 from storage.tables.entities import application, data_target, organization
@@ -212,12 +214,61 @@ async def test_targets_that_deliveries_wait_for_are_gone_until_they_exist(
     assert await pipeline.outbox.targets_gone() == [gone]
 
 
-def make_target(transaction: Transaction, target_id: TargetId) -> None:
+def make_target(transaction: Transaction, target_id: TargetId, name: str = "there") -> None:
     stamps = {"created_at": 0, "updated_at": 0}
-    named = {"name": "there", **stamps}
+    named = {"name": name, **stamps}
     organization_id = transaction.insert(organization, {"open_data_dk_registered": False, **named})
     application_id = transaction.insert(application, {"organization_id": organization_id, **named})
     settings = {"type": "HTTP_PUSH", "settings": "{}", "secrets": "{}"}
     transaction.insert(
         data_target, {"id": target_id, "application_id": application_id, **settings, **named}
     )
+
+
+async def test_outcome_is_recorded_under_the_lease_of_whoever_holds_the_target(
+    pipeline: Pipeline,
+) -> None:
+    held = await claim(pipeline, "a")
+    items = await fill(pipeline, 1, 2)
+    await pipeline.outbox.record([outcome(items[0])], held)
+    await pipeline.outbox.record([outcome(items[1], DeliveryState.RETRYING, retry_in_s=9)], held)
+    deliveries = (await pipeline.balance()).deliveries
+    assert (deliveries.delivered, deliveries.retrying) == (1, 1)
+
+
+@pytest.mark.parametrize("batch", ["first", "retried", "twice"])
+async def test_outcome_under_a_lease_that_is_over_is_refused_and_changes_nothing(
+    pipeline: Pipeline, batch: str
+) -> None:
+    before = await claim(pipeline, "a")
+    await LeaseStore(pipeline.database, "a").release([before])
+    held = await claim(pipeline, "b")
+    (item,) = await fill(pipeline, 1)
+    first, retried = outcome(item), outcome(item, DeliveryState.RETRYING, retry_in_s=9)
+    outcomes = {"first": [first], "retried": [retried], "twice": [retried, first]}[batch]
+
+    with pytest.raises(LeaseLost):
+        await pipeline.outbox.record(outcomes, before)
+
+    assert await pipeline.waiting() == [item]
+    assert await pipeline.outbox.blocked_lanes(TARGET) == []
+    await pipeline.outbox.record(outcomes, held)
+    assert (await pipeline.balance()).deliveries.delivered == (batch != "retried")
+
+
+async def test_targets_that_something_waits_for_are_told_from_the_others(
+    pipeline: Pipeline,
+) -> None:
+    idle, unasked = TargetId(8), TargetId(9)
+    await pipeline.database.write(lambda transaction: make_target(transaction, TARGET))
+    await pipeline.database.write(lambda transaction: make_target(transaction, idle, "idle"))
+    entries = await pipeline.accept(uplink(1))
+    await pipeline.commit(*(result(entry, targets=(TARGET, unasked)) for entry in entries))
+    assert await pipeline.outbox.targets_waited_for([TARGET, idle]) == [TARGET]
+    await pipeline.outbox.record([outcome(item) for item in await pipeline.waiting()])
+    assert await pipeline.outbox.targets_waited_for([TARGET, idle]) == []
+
+
+async def claim(pipeline: Pipeline, holder: str) -> Lease:
+    leases = await LeaseStore(pipeline.database, holder).claim([f"target/{TARGET}"], limit=1)
+    return leases.leases[0]

@@ -22,6 +22,7 @@ from storage import Database, open_database
 from tests.support.fake_hub import FakeHub
 from web.administrators import ensure_administrator
 from web.app import build_server
+from web.hub_port import HubPort
 from web.services import Services, WebSettings
 from web.tokens import Session, TokenSigner
 
@@ -184,13 +185,23 @@ def _template() -> Path:
 
 
 @asynccontextmanager
-async def running_api(directory: Path, **settings: Any) -> AsyncIterator[Api]:
-    """The web on a free port, with an administrator, nobody logged in."""
+async def administered_database(directory: Path) -> AsyncIterator[Database]:
+    """An open database with an administrator."""
     file = directory / "api.db"
     shutil.copy(_template(), file)
     database = open_database(f"sqlite:///{file}")
     await database.open()
-    clock, hub = Clock(), FakeHub()
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+@asynccontextmanager
+async def served(
+    database: Database, hub: HubPort, clock: Clock, **settings: Any
+) -> AsyncIterator[tuple[int, Services]]:
+    """The web of a hub on a free port."""
     async with aiohttp.ClientSession() as session:
         services = Services(
             database=database,
@@ -201,11 +212,20 @@ async def running_api(directory: Path, **settings: Any) -> AsyncIterator[Api]:
         )
         runner = ServerRunner(build_server(services))
         await runner.setup()
-        site = TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        port = runner.addresses[0][1]
+        await TCPSite(runner, "127.0.0.1", 0).start()
         try:
-            yield Api(session, port, services, hub, clock)
+            yield runner.addresses[0][1], services
         finally:
             await runner.cleanup()
-            await database.close()
+
+
+@asynccontextmanager
+async def running_api(directory: Path, **settings: Any) -> AsyncIterator[Api]:
+    """The web on a free port, with an administrator, nobody logged in."""
+    clock, hub = Clock(), FakeHub()
+    async with (
+        administered_database(directory) as database,
+        served(database, hub, clock, **settings) as (port, services),
+        aiohttp.ClientSession() as session,
+    ):
+        yield Api(session, port, services, hub, clock)

@@ -79,10 +79,10 @@ class FakeHub:
         self.replays.append((decoder_id, since, until))
         return 7
 
-    def actor_tree(self) -> Mapping[str, object]:
+    async def actor_tree(self) -> Mapping[str, object]:
         return self.actors["/hub"]
 
-    def actor(self, path: str) -> Mapping[str, object] | None:
+    async def actor(self, path: str) -> Mapping[str, object] | None:
         assert path.startswith("/")
         return self.actors.get(path)
 
@@ -91,7 +91,7 @@ class FakeHub:
             raise NotFound("There is no such actor.")
         self.restarted.append(path)
 
-    def health(self) -> tuple[bool, str | None, str]:
+    async def health(self) -> tuple[bool, str | None, str]:
         if self.failing:
             return False, *self.failing
         return True, None, "all is well"
@@ -104,6 +104,9 @@ class FakeHub:
     ) -> Sequence[Mapping[str, object]]:
         self.asked_ledgers.append(organization_ids)
         return [{"organizationId": 1, "imbalance": 0}]
+
+    async def journal(self) -> Sequence[Mapping[str, object]]:
+        return [{"partition": 0, "cursor": 12, "lag": 0}]
 
     def metrics(self) -> Iterable[Metric]:
         return [GaugeMetricFamily("tingbro_fake", "Something.", value=42)]

@@ -14,6 +14,8 @@ from typing import Any, Self
 from sqlalchemy import Table, select
 
 from actors.hub import Hub, HubSettings, Stores
+from actors.membership import Membership
+from actors.ownership import Ownership
 from actors.runtime import ActorSystem
 from protocols.decoders import DecoderPool
 from protocols.targets import TargetResources
@@ -28,8 +30,10 @@ from storage.journal import Cursors, JournalLimits, JournalReader
 from storage.ledger import Ledger, LedgerBalance
 from storage.outbox import Outbox
 from storage.plans import PlanStore
+from storage.processes import ProcessIdentity
 from storage.results import CommitReport, MessageResult, ResultStore
 from storage.retention import Retention
+from storage.signals import Signals
 from storage.tables import entities
 from storage.target_settings import TargetSettings
 
@@ -54,17 +58,30 @@ class HubInProcess:
 
     def __init__(
         self,
-        path: Path,
+        path: Path | str,
         pool: DecoderPool,
         settings: HubSettings | None = None,
         limits: JournalLimits | None = None,
         *,
         system: ActorSystem | None = None,
+        identity: ProcessIdentity | None = None,
+        own: Callable[[Database], Ownership] | None = None,
+        signals: Signals | None = None,
     ) -> None:
-        self.database = open_database(f"sqlite:///{path}")
+        """`identity`, `own` and `signals` make it one of several processes; by default it owns
+        everything."""
+        # A text is the URL of a database, which may be of another engine.
+        self.database = open_database(path if isinstance(path, str) else f"sqlite:///{path}")
+        self.membership = (
+            None
+            if identity is None
+            else Membership.on(self.database, identity, keeps_house=lambda: True)
+        )
         self.pool = pool
         self.settings = settings or HubSettings()
         self.system = system
+        self.ownership = None if own is None else own(self.database)
+        self.signals = signals
         self.journal = EmbeddedJournal(self.database, limits)
         self.results = GatedResultStore(self.database, self.journal)
         self.ledger = Ledger(self.database)
@@ -93,6 +110,9 @@ class HubInProcess:
             pool=self.pool,
             target_resources=TargetResources(http_session=self._session),
             settings=self.settings,
+            membership=self.membership,
+            ownership=self.ownership,
+            signals=self.signals,
             system=self.system,
         )
         await self.hub.start()

@@ -40,11 +40,14 @@ class HubProcess:
         self,
         directory: Path,
         *,
+        role: str = "up",
         settings: Mapping[str, str] | None = None,
         variables: Mapping[str, str] | None = None,
     ) -> None:
-        """`settings` are named without the prefix; `variables` are passed on as they are."""
+        """`role` is the command; `settings` are named without the prefix; `variables` are passed
+        on as they are."""
         directory.mkdir(parents=True, exist_ok=True)
+        self.role = role
         self.data_dir = directory / "data"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -54,6 +57,7 @@ class HubProcess:
         self._variables = dict(variables or {})
         self._allowed: set[str] = set()
         self._process: subprocess.Popen[bytes] | None = None
+        self._output_before = 0
 
     def __enter__(self) -> Self:
         self.start()
@@ -92,10 +96,11 @@ class HubProcess:
         """Start the hub without waiting for it."""
         assert not self.is_running
         with self._log.open("ab") as log, self._output.open("ab") as output:
+            self._output_before = output.tell()
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "web", "up"],
+                [sys.executable, "-m", "web", self.role],
                 cwd=ROOT,
-                env=self._environment(),
+                env=self.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=log,
@@ -116,6 +121,15 @@ class HubProcess:
         assert self._process is not None
         self._process.send_signal(signal.SIGKILL)
         self._process.wait(STOP_TIMEOUT_S)
+
+    def pause(self) -> None:
+        """SIGSTOP the process itself: its connections stay open, and it knows nothing of the time."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     def terminate(self) -> int:
         """Ask for an orderly stop and return the exit code."""
@@ -159,7 +173,8 @@ class HubProcess:
             return False
         return entry.get("level") in ("error", "critical") or "Traceback" in line
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
+        """What the process is started with."""
         settings = {
             "DATA_DIR": str(self.data_dir),
             "HTTP_HOST": "127.0.0.1",
@@ -178,6 +193,8 @@ class HubProcess:
         }
 
     def _is_ready(self) -> bool:
+        if self.role == "worker":  # which listens nowhere
+            return b" is ready" in self._output.read_bytes()[self._output_before :]
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=1)
         try:
             connection.request("GET", "/readyz")

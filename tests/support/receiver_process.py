@@ -13,12 +13,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from tests.support.hub_process import ROOT
 from tests.support.receivers import ReceivedRequest, Receiver, status
+from tests.support.senders import Senders
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,10 @@ class ReceivedPush:
     webhook_id: str
     message_id: str
     body: Any
+    path: str
+    sender: int | None
+    """The process that sent it, where it runs on this machine and its end could be told."""
+    at_s: float
 
 
 class ReceiverProcess:
@@ -65,12 +71,16 @@ class ReceiverProcess:
 async def _receive(record: Path) -> None:
     descriptor = os.open(record, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     accept = status(204)
+    senders = Senders()
 
     async def write_down(request: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
         push = {
             "webhook_id": request.headers["webhook-id"],
             "message_id": request.headers["tingbro-message-id"],
             "body": json.loads(request.body),
+            "path": request.target,
+            "sender": senders.of(writer),
+            "at_s": time.monotonic(),
         }
         os.write(descriptor, json.dumps(push).encode() + b"\n")
         receiver.requests.clear()

@@ -50,6 +50,72 @@ def test_command_that_does_not_exist_is_a_usage_error() -> None:
     assert "invalid choice" in outcome.stderr
 
 
+def test_help_of_the_processes_of_a_fleet_says_what_they_need() -> None:
+    for command in ("web", "worker"):
+        outcome = run(command, "--help")
+        assert outcome.returncode == ExitCode.DONE
+        assert "TINGBRO_KAFKA_BOOTSTRAP_SERVERS" in outcome.stdout
+        assert "`tingbro migrate`" in outcome.stdout
+
+
+@pytest.mark.parametrize("command", ["web", "worker"])
+def test_process_of_a_fleet_without_postgresql_and_kafka_ends_with_usage(
+    command: str, tmp_path: Path
+) -> None:
+    outcome = run(command, TINGBRO_DATA_DIR=str(tmp_path / "data"))
+    assert outcome.returncode == ExitCode.USAGE
+    assert "TINGBRO_DATABASE_URL must be a postgresql:// address" in outcome.stderr
+    assert "TINGBRO_KAFKA_BOOTSTRAP_SERVERS must be set" in outcome.stderr
+    assert ("TINGBRO_SECRET_KEY" in outcome.stderr) == (command == "web")
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("command", ["up", "migrate"])
+def test_kafka_beside_sqlite_ends_with_usage(command: str, tmp_path: Path) -> None:
+    outcome = run(
+        command,
+        TINGBRO_DATA_DIR=str(tmp_path / "data"),
+        TINGBRO_KAFKA_BOOTSTRAP_SERVERS="kafka:9092",
+    )
+    assert outcome.returncode == ExitCode.USAGE
+    assert "TINGBRO_KAFKA_BOOTSTRAP_SERVERS" in outcome.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_copy_says_what_it_copied_and_what_to_do_then(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        run("migrate", TINGBRO_DATABASE_URL=f"sqlite:///{tmp_path / name}.db")
+    outcome = run(
+        "copy",
+        "--from",
+        f"sqlite:///{tmp_path / 'a.db'}",
+        "--to",
+        f"sqlite:///{tmp_path / 'b.db'}",
+    )
+    assert outcome.returncode == ExitCode.DONE, outcome.stderr
+    assert "the books agree" in outcome.stdout
+    assert "never again on the source" in outcome.stdout
+
+
+@pytest.mark.parametrize(
+    ("source", "code", "sentence"),
+    [
+        ("sqlite:///nowhere/hub.db", ExitCode.FAILED, "There is no database at nowhere/hub.db."),
+        ("mysql://hub:hunter2@db/hub", ExitCode.USAGE, "mysql database URL is not understood"),
+    ],
+)
+def test_copy_from_what_is_no_database_fails_with_a_sentence(
+    source: str, code: ExitCode, sentence: str, tmp_path: Path
+) -> None:
+    target = f"sqlite:///{tmp_path / 'b.db'}"
+    run("migrate", TINGBRO_DATABASE_URL=target)
+    outcome = run("copy", "--from", source, "--to", target)
+    assert outcome.returncode == code
+    assert sentence in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+    assert "hunter2" not in outcome.stderr + outcome.stdout
+
+
 @pytest.mark.parametrize("command", ["up", "check", "migrate"])
 def test_wrong_settings_are_all_named_before_anything_happens(command: str, tmp_path: Path) -> None:
     outcome = run(

@@ -40,6 +40,7 @@ def test_every_value_given_is_used(tmp_path: Path) -> None:
             "TINGBRO_HTTP_PORT": "8080",
             "TINGBRO_BASE_URL": "https://hub.example.org/",
             "TINGBRO_DATABASE_URL": "sqlite:////srv/hub.db",
+            "TINGBRO_PROCESS_NAME": "hub-1",
             "TINGBRO_SECRET_KEY": "k" * 32,
             "TINGBRO_TLS_CERTIFICATE": str(certificate),
             "TINGBRO_TLS_KEY": str(key),
@@ -64,6 +65,7 @@ def test_every_value_given_is_used(tmp_path: Path) -> None:
     assert settings.http.trusted_proxies == (ip_network("10.0.0.0/8"), ip_network("192.0.2.1/32"))
     assert settings.http.max_body_bytes == 4096
     assert settings.storage.database_url == "sqlite:////srv/hub.db"
+    assert settings.process_name == "hub-1"
     assert settings.storage.raw_retention_days == 90
     assert settings.administrator.email == "anna@example.org"
     assert settings.administrator.password == "long enough"
@@ -100,11 +102,15 @@ def test_port_outside_its_range_or_odd_notation_is_refused(port: str) -> None:
     assert "whole number from 1 to 65535" in problem
 
 
-@pytest.mark.parametrize("url", ["postgresql://u:hunter2@h/db", "sqlite:///", "tingbro.db"])
+@pytest.mark.parametrize(
+    "url",
+    ["mysql://u:hunter2@h/db", "postgres:hunter2", "sqlite:///", "postgresql://", "tingbro.db"],
+)
 def test_database_url_of_another_kind_is_refused_without_repeating_it(url: str) -> None:
     (problem,) = problems_of(DATABASE_URL=url)
     assert "hunter2" not in problem
     assert "sqlite:///path" in problem
+    assert "postgresql://" in problem
 
 
 def test_certificate_without_its_key_is_refused(tmp_path: Path) -> None:
@@ -133,10 +139,21 @@ def test_empty_value_counts_as_not_set() -> None:
 
 def test_secrets_are_not_in_the_text_of_the_settings() -> None:
     settings = read_settings(
-        {"TINGBRO_SECRET_KEY": "s3cr3t" * 6, "TINGBRO_ADMIN_PASSWORD": "pa55word!"}
+        {
+            "TINGBRO_SECRET_KEY": "s3cr3t" * 6,
+            "TINGBRO_ADMIN_PASSWORD": "pa55word!",
+            "TINGBRO_DATABASE_URL": "postgresql://hub:hunter2@db/tingbro",
+            "TINGBRO_KAFKA_BOOTSTRAP_SERVERS": "kafka:9092",
+            "TINGBRO_KAFKA_SECURITY_PROTOCOL": "sasl_ssl",
+            "TINGBRO_KAFKA_SASL_MECHANISM": "plain",
+            "TINGBRO_KAFKA_SASL_USERNAME": "hub",
+            "TINGBRO_KAFKA_SASL_PASSWORD": "0p3n-sesame",
+        }
     )
     assert "s3cr3t" not in repr(settings)
     assert "pa55word!" not in repr(settings)
+    assert "hunter2" not in repr(settings)
+    assert "0p3n-sesame" not in repr(settings)
 
 
 def test_every_declared_variable_is_read() -> None:
@@ -150,7 +167,8 @@ def test_every_declared_variable_is_read() -> None:
         for variable in VARIABLES
         if any(variable.name in problem for problem in caught.value.problems)
     }
-    assert {variable.name for variable in VARIABLES} - named == {"DATA_DIR", "HTTP_HOST"}
+    takes_any_text = {"DATA_DIR", "HTTP_HOST", "KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD"}
+    assert {variable.name for variable in VARIABLES} - named == takes_any_text
 
 
 def test_settings_page_is_the_one_made_from_the_code() -> None:

@@ -1,14 +1,16 @@
 """The database engines that the conformance suite runs over: one module each, found by its name.
 
-A module has `database_url(directory)`, which returns the URL of a new, empty database.
+A module has `database_url(request)`, which returns the URL of a new, empty database and sees to it
+that it is gone after the test.
 """
 
 import importlib
 import pkgutil
 from collections.abc import Callable
-from pathlib import Path
 
-DatabaseUrl = Callable[[Path], str]
+import pytest
+
+DatabaseUrl = Callable[[pytest.FixtureRequest], str]
 
 
 def discover() -> dict[str, DatabaseUrl]:

@@ -1,7 +1,7 @@
 """SQLite: a file."""
 
-from pathlib import Path
+import pytest
 
 
-def database_url(directory: Path) -> str:
-    return f"sqlite:///{directory / 'hub.db'}"
+def database_url(request: pytest.FixtureRequest) -> str:
+    return f"sqlite:///{request.getfixturevalue('tmp_path') / 'hub.db'}"

@@ -1,0 +1,39 @@
+"""The actors that keep house: one process has them, for the whole hub."""
+
+import asyncio
+from collections.abc import Collection, Sequence
+from typing import ClassVar, Final
+
+from actors import paths
+from actors.ownership import Keeper, Tenure
+from actors.runtime import ActorSystem, ChildSpec
+
+HOUSEKEEPING: Final = "housekeeping"
+"""The name under which keeping house is owned."""
+
+
+class House(Keeper):
+    """Starts and stops them together.
+
+    They ask for no tenure: what they do is right however often it is done, and one that is put
+    down late has deleted a few rows that its successor would have.
+    """
+
+    kind: ClassVar = HOUSEKEEPING
+    asks_before_acting: ClassVar = False
+
+    def __init__(self, system: ActorSystem, specs: Sequence[ChildSpec]) -> None:
+        self._system = system
+        self._specs = specs
+
+    async def wanted(self) -> Collection[str]:
+        return (HOUSEKEEPING,)
+
+    def take_up(self, _name: str, _tenure: Tenure) -> None:
+        for spec in self._specs:
+            self._system.spawn(paths.HUB, spec)
+
+    async def put_down(self, _name: str) -> None:
+        await asyncio.gather(
+            *(self._system.stop_child(f"{paths.HUB}/{spec.name}") for spec in self._specs)
+        )
