@@ -74,6 +74,8 @@ class JournalLimits:
     """Kept free on the disk, so that results and deliveries of what was accepted still fit."""
     source_key_window: timedelta = timedelta(hours=24)
     retry_after_s: int = 5
+    burst_s: float = 0.001
+    """How long at most the first message of a burst waits for those that come right after it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
