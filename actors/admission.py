@@ -17,8 +17,12 @@ from storage.journal import Cursors, JournalEntry, partition_of
 # deferred, so that the watermark can pass it.
 DEFER_AFTER_S = 0.05
 # When the whole hub is busy every message takes long, and deferring all of them would only add
-# work: a message is an exception if it takes several times as long as its contemporaries.
+# work: a message is an exception if it takes several times as long as its contemporaries, and if
+# others have overtaken it that were admitted later. After a pause thousands are admitted at once,
+# and whoever stands at the end of that queue is no exception.
 DEFER_AFTER_RATIO = 4.0
+# Who is overtaken by nobody holds nobody up, but the journal does not get on either.
+DEFER_AT_LAST_S = 5.0
 _SMOOTHING = 0.2
 
 
@@ -38,6 +42,7 @@ class AdmissionWindow:
         self._monotonic = monotonic
         self._admitted: dict[int, Admitted] = {}
         self._typical_s = 0.0
+        self._overtaker_s = float("-inf")
         self.last: dict[int, int] = {}
         """The last position that was admitted of each partition that may be admitted from."""
         self.behind: set[int] = set()
@@ -83,14 +88,17 @@ class AdmissionWindow:
         newest: Admitted | None = None
         for position in positions:
             newest = self._admitted.pop(position, None) or newest
+            if newest is not None and newest.admitted_at_s > self._overtaker_s:
+                self._overtaker_s = newest.admitted_at_s
         if newest is not None and not newest.is_late:
             took_s = self._monotonic() - newest.admitted_at_s
             self._typical_s += _SMOOTHING * (took_s - self._typical_s)
 
     def late(self) -> Iterator[JournalEntry]:
         """Yield, once each, the entries that have waited so long that they should be deferred."""
-        patience_s = max(DEFER_AFTER_S, DEFER_AFTER_RATIO * self._typical_s)
-        limit_s = self._monotonic() - patience_s
+        now_s, usual_s = self._monotonic(), DEFER_AFTER_RATIO * self._typical_s
+        overtaken_s = min(now_s - max(DEFER_AFTER_S, usual_s), self._overtaker_s - DEFER_AFTER_S)
+        limit_s = max(overtaken_s, now_s - max(DEFER_AT_LAST_S, usual_s))
         for admitted in self._admitted.values():
             if admitted.admitted_at_s > limit_s:
                 return

@@ -32,9 +32,9 @@ from actors.runtime.passivation import Passivator
 from actors.runtime.props import Props
 from actors.runtime.ref import ActorRef
 from actors.runtime.size_estimate import estimate_size_bytes
+from actors.runtime.spec import EXPECTED
 from actors.runtime.state import ActorState
 from actors.runtime.virtual_guardian import VirtualFailure, VirtualGuardian
-from protocols.errors import ConnectionLost
 
 __all__ = ["Directory", "VirtualRef"]
 
@@ -69,7 +69,7 @@ class Directory(Generic[K]):
         max_bytes_estimate: int | None = None,
         idle_after_s: float = 300.0,
         backoff: Backoff | None = None,
-        expected: tuple[type[Exception], ...] = (ConnectionLost,),
+        expected: tuple[type[Exception], ...] = EXPECTED,
         on_restarted: Callable[[K, Exception], None] | None = None,
         size_of: Callable[[Any], int] = estimate_size_bytes,
     ) -> None:

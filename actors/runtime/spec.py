@@ -7,12 +7,15 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from actors.runtime.backoff import Backoff
-from protocols.errors import ConnectionLost
+from protocols.errors import ConnectionLost, StorageUnavailable
 
 if TYPE_CHECKING:
     from actors.runtime.actor import Actor
 
-__all__ = ["ChildSpec", "Restart", "Strategy"]
+__all__ = ["EXPECTED", "ChildSpec", "Restart", "Strategy"]
+
+# Something else is away, and the actor can do nothing about it.
+EXPECTED: tuple[type[Exception], ...] = (ConnectionLost, StorageUnavailable)
 
 
 class Strategy(StrEnum):
@@ -46,7 +49,7 @@ class ChildSpec:
     kwargs: dict[str, Any] = field(default_factory=dict)
     restart: Restart = Restart.PERMANENT
     backoff: Backoff = field(default_factory=Backoff)
-    expected: tuple[type[Exception], ...] = (ConnectionLost,)
+    expected: tuple[type[Exception], ...] = EXPECTED
     shutdown_timeout_s: float = 5.0
 
     def __post_init__(self) -> None:

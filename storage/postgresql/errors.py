@@ -68,7 +68,7 @@ def translated(error: Exception) -> StorageError | Conflict | None:
     return None
 
 
-def unreachable(error: Exception, where: object) -> StorageUnavailable:
+def unreachable(error: BaseException, where: object) -> StorageUnavailable:
     """Return what to raise when no session could be opened."""
     text = _first_line(error)
     code = getattr(error, "pgcode", None)
@@ -118,7 +118,7 @@ def _of_client(error: psycopg2.Error) -> StorageError | None:
     return None
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     primary = getattr(getattr(error, "diag", None), "message_primary", None)
     lines = str(primary or error).strip().splitlines()
     return lines[0].strip().rstrip(".") if lines else type(error).__name__

@@ -24,6 +24,7 @@ from storage.database import Parameters, Reader, Row
 from storage.postgresql.address import CONNECT_TIMEOUT_S, STATEMENT_TIMEOUT_S, DatabaseAddress
 from storage.postgresql.connection import prepare, session_settings
 from storage.postgresql.errors import translated, unreachable
+from storage.postgresql.stale_watch import forget_watch
 from storage.postgresql.statements import StatementCache
 
 # Each is a process on the server. More units wait their turn.
@@ -106,6 +107,9 @@ class ReaderPool:
             raise unreachable(exc, self._address) from None
         except TimeoutError as exc:
             raise unreachable(TimeoutError("no answer in time"), self._address) from exc
+        except RuntimeError as exc:
+            forget_watch(exc)
+            raise SessionLost("The connection could not be watched.") from exc
 
     def _opened(self) -> aiopg.Pool:
         if self._pool is None:

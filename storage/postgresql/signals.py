@@ -16,6 +16,7 @@ from protocols.errors import StorageUnavailable
 from protocols.messages import TargetId
 from storage.postgresql.address import CONNECT_TIMEOUT_S, DatabaseAddress
 from storage.postgresql.errors import unreachable
+from storage.postgresql.stale_watch import forget_watch
 from storage.signals import OnSignal, Signals
 
 CHANNEL: Final = "tingbro_deliveries"
@@ -70,6 +71,9 @@ class PostgresqlSignals(Signals):
         except (psycopg2.Error, UnicodeError, TimeoutError) as exc:
             # `from None`: what the driver raised may quote what it was given.
             raise unreachable(exc, self._address) from None
+        except RuntimeError as exc:
+            forget_watch(exc)
+            raise unreachable(exc, self._address) from exc
 
     async def _ask(self, connection: aiopg.Connection, text: str, *values: str) -> None:
         """Run one statement. One that fails ends the session, so that it is made anew."""
@@ -81,9 +85,13 @@ class PostgresqlSignals(Signals):
         except (psycopg2.Error, TimeoutError) as exc:
             connection.close()
             raise unreachable(exc, self._address) from exc
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as exc:
             connection.close()
-            raise
+            # aiopg says so, too, when the server has ended the statement.
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise unreachable(exc, self._address) from exc
 
 
 def _payloads(target_ids: list[TargetId]) -> Iterator[str]:

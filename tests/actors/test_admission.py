@@ -1,7 +1,7 @@
 import time
 from collections.abc import Callable
 
-from actors.admission import DEFER_AFTER_S, AdmissionWindow
+from actors.admission import DEFER_AFTER_S, DEFER_AT_LAST_S, AdmissionWindow
 from protocols.messages import DeviceId
 from storage.journal import EMBEDDED, position_of
 from tests.actors.samples import entry
@@ -54,10 +54,31 @@ def test_entry_is_late_once_after_the_patience_has_passed() -> None:
     window = a_window(window=10, monotonic=clock)
     window.admit([entry(1)])
     clock.now_s += DEFER_AFTER_S * 1.01
-    window.admit([entry(2)])
+    window.admit([entry(2), entry(3)])
+    assert list(window.late()) == [], "nobody has overtaken it"
+    window.settle([2])
 
     assert [e.position for e in window.late()] == [1]
     assert list(window.late()) == []
+
+
+def test_who_waits_in_a_long_queue_is_not_late() -> None:
+    clock = _Clock()
+    window = a_window(window=10, monotonic=clock)
+    window.admit([entry(1), entry(2), entry(3)])
+    clock.now_s += DEFER_AFTER_S * 10
+    window.settle([1])
+
+    assert list(window.late()) == []
+
+
+def test_who_is_overtaken_by_nobody_is_late_at_last() -> None:
+    clock = _Clock()
+    window = a_window(window=10, monotonic=clock)
+    window.admit([entry(1)])
+    clock.now_s += DEFER_AT_LAST_S * 1.01
+
+    assert [e.position for e in window.late()] == [1]
 
 
 def test_nothing_is_late_when_every_message_takes_as_long() -> None:

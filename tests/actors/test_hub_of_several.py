@@ -59,7 +59,7 @@ async def test_targets_and_housekeeping_are_leased_while_the_hub_runs_and_free_a
         await hub.connect(target_id, None, device_id)
         await until(lambda: hub.hub.ownership.holds(f"target/{target_id}"))
         await until(lambda: hub.hub.ownership.holds(HOUSEKEEPING))
-        assert hub.hub.actor(paths.HOUSEKEEPING) is not None
+        assert await hub.hub.actor(paths.HOUSEKEEPING) is not None
         for number in range(20):
             await hub.post(api_key, number)
         await receiver.wait_for(20)
@@ -86,7 +86,7 @@ async def test_target_that_another_process_holds_has_no_actor_here_until_that_le
         await hub.connect(target_id, None, device_id)
         await hub.post(api_key, 1)
         await hub.balance_when(lambda balance: balance.deliveries.pending == 1)
-        assert hub.hub.actor(paths.target_path(target_id)) is None
+        assert await hub.hub.actor(paths.target_path(target_id)) is None
 
         await other.release(held)
         await receiver.wait_for(1)
@@ -110,4 +110,4 @@ async def test_target_is_gone_here_when_it_is_deleted_and_anew_when_it_is_change
         await hub.database.write(lambda transaction: transaction.execute(gone))
         await hub.hub.configuration_changed(what="data_target", entity_id=target_id)
         await until(lambda: not hub.hub.ownership.holds(name))
-        await until(lambda: hub.hub.actor(paths.target_path(target_id)) is None)
+        await until(lambda: hub.hub.system.find(paths.target_path(target_id)) is None)

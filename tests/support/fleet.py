@@ -35,7 +35,7 @@ class Fleet:
             "KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers,
             "KAFKA_PARTITIONS": str(partitions),
             "KAFKA_TOPIC_PREFIX": f"{directory.name}-",
-            "SECRET_KEY": "only for tests, and long enough",
+            "SECRET_KEY": "only for tests, and long enough for them",
         }
         self._directory = directory
         self.web = self._process("web", "web")
