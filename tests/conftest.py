@@ -32,11 +32,21 @@ def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBrok
         yield broker
 
 
-@pytest.fixture
-def own_kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
-    """A broker that the test may kill, pause and start again."""
+@pytest.fixture(scope="session")
+def second_kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
     with new_kafka_broker(tmp_path_factory) as broker:
         yield broker
+
+
+@pytest.fixture
+def own_kafka_broker(second_kafka_broker: KafkaBroker) -> KafkaBroker:
+    """A broker of another cluster that the test may kill, pause and start again."""
+    if second_kafka_broker.is_running:
+        second_kafka_broker.resume()
+    else:
+        second_kafka_broker.start()
+    second_kafka_broker.wait_until_ready()
+    return second_kafka_broker
 
 
 def new_kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> KafkaBroker:

@@ -12,7 +12,8 @@ from storage.place import place_of
 from storage.repositories import users
 from storage.repositories.stamps import Author
 from tests.support.postgresql import PASSWORD, PostgresqlServer
-from web.administration import is_absent, migrate, reset_password, schema_summary
+from web.administration import is_absent, reset_password, schema_summary
+from web.migration import migrate
 from web.passwords import PasswordHasher
 from web.settings import Settings, read_settings
 
