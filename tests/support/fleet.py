@@ -7,6 +7,7 @@ with Fleet(tmp_path, database_url=..., bootstrap_servers=...) as fleet:
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -28,7 +29,9 @@ class Fleet:
         bootstrap_servers: str,
         workers: int = 2,
         partitions: int = 6,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
+        """`settings`, named without the prefix, are for all its processes."""
         self.database_url = database_url
         self._settings = {
             "DATABASE_URL": database_url,
@@ -36,6 +39,7 @@ class Fleet:
             "KAFKA_PARTITIONS": str(partitions),
             "KAFKA_TOPIC_PREFIX": f"{directory.name}-",
             "SECRET_KEY": "only for tests, and long enough for them",
+            **(settings or {}),
         }
         self._directory = directory
         self.web = self._process("web", "web")

@@ -77,6 +77,11 @@ class PostgresqlServer:
         """The database's URL; `port` is that of a proxy in front of the server."""
         return f"postgresql://{USER}:{quote(password, safe='')}@127.0.0.1:{port or self.port}/{database}"
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "it does not run"
+        return self._process.pid
+
     def start(self) -> None:
         """Start the server and wait until it answers; makes the cluster when there is none."""
         is_new = not self._data.exists()
