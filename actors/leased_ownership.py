@@ -30,12 +30,13 @@ from actors.messages import NextRound
 from actors.ownership import Keeper, Ownership, kind_of
 from actors.runtime import ActorSystem, ChildSpec
 from protocols.errors import StorageUnavailable
-from storage.leases import Lease, LeaseStore
+from storage.leases import Lease, LeaseStore, LeaseSurvey
 
 # What expires is claimed a moment after it has, by nobody at the same moment.
 _EXPIRY_SPREAD_S = 0.2
 _JITTER = 0.2
 _RELEASE_PATIENCE_S = 1.0
+_LOOK_LIMIT_S = 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -112,7 +113,7 @@ class LeasedOwnership(Ownership):
     async def make_round(self) -> float:
         """Make one round; return in how many seconds the next one is due.
 
-        Raises: StorageUnavailable; make another one soon.
+        Raises: StorageUnavailable; what is held may have been renewed. Make another one soon.
         """
         if not self._has_begun:
             return self._interval_s()
@@ -122,8 +123,7 @@ class LeasedOwnership(Ownership):
             self._put_down_lost()
             if self._is_retired:
                 return self._interval_s()
-            survey = await self._store.survey()
-            wanted = {name for one in self._keepers.values() for name in await one.wanted()}
+            survey, wanted = await self._look_around()
             held = {lease.name: lease for lease in self._book.leases}
             division = divide(wanted=wanted, held=held.keys() - self._leaving.keys(), survey=survey)
             self._part_with(division, held)
@@ -161,6 +161,16 @@ class LeasedOwnership(Ownership):
         await self._store.forget([one.name for one, end in ended.items() if end is _End.FORGET])
         for one in ended:
             del self._put_down[one]
+
+    async def _look_around(self) -> tuple[LeaseSurvey, set[str]]:
+        """Return who holds what, and what there is; reads that are slow must not delay renewing."""
+        try:
+            async with asyncio.timeout(_LOOK_LIMIT_S):
+                survey = await self._store.survey()
+                wanted = {name for one in self._keepers.values() for name in await one.wanted()}
+        except TimeoutError as error:
+            raise StorageUnavailable("The database is slow to read.") from error
+        return survey, wanted
 
     def _put_down_lost(self) -> None:
         held = set(self._book.leases)

@@ -37,6 +37,7 @@ class LeaseActor(Actor):
         self._next: Timer | None = None
         self._lapse: Timer | None = None
         self._is_out = False
+        self._has_lapsed = False
 
     def on_start(self) -> None:
         self._watch_for_lapse()
@@ -48,7 +49,8 @@ class LeaseActor(Actor):
                 self._begin_round()
             case TenuresLapse():
                 self._lapse = None
-                self._note_outage()
+                self._has_lapsed = True
+                self._note_outage("No renewal has come through in time.")
                 self._rounds.lapse()
             case _:
                 raise TypeError(f"LeaseActor does not know {type(message).__name__}")
@@ -72,11 +74,12 @@ class LeaseActor(Actor):
     async def _make_round(self) -> None:
         try:
             delay_s = await self._rounds.make_round()
-        except StorageUnavailable:
-            self._note_outage()
+        except StorageUnavailable as error:
+            self._note_outage(str(error))
             delay_s = _TRY_AGAIN_S
         else:
             self._note_success()
+        self._watch_for_lapse()
         self._round = None
         if self._is_asked_again:
             self._is_asked_again = False
@@ -85,19 +88,20 @@ class LeaseActor(Actor):
             self._next = self.schedule(delay_s, NextRound())
 
     def _note_success(self) -> None:
+        self._has_lapsed = False
         if self._is_out:
             self._is_out = False
             log.info(events.LEASE_RENEW_RESUME)
-        self._watch_for_lapse()
 
     def _watch_for_lapse(self) -> None:
         if self._lapse is not None:
             self._lapse.cancel()
             self._lapse = None
-        if (lapses_in_s := self._rounds.lapses_in_s) is not None:
+        lapses_in_s = self._rounds.lapses_in_s
+        if lapses_in_s is not None and not self._has_lapsed:
             self._lapse = self.schedule(max(0.0, lapses_in_s), TenuresLapse())
 
-    def _note_outage(self) -> None:
+    def _note_outage(self, reason: str) -> None:
         if not self._is_out:
             self._is_out = True
-            log.warning(events.LEASE_RENEW_FAIL)
+            log.warning(events.LEASE_RENEW_FAIL, reason=reason)

@@ -24,12 +24,12 @@ deliveries of a device keep their order all the same:
 """
 
 from collections.abc import Awaitable, Callable, Collection
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from actors import paths
 from actors.messages import DeliveriesCreated, LookIntoOutbox, Tick
 from actors.ownership import Keeper, Tenure
-from actors.runtime import ActorSystem, ChildSpec
+from actors.runtime import ActorRef, ActorSystem, ChildSpec
 from actors.target import TargetActor
 from protocols.errors import NotFound
 from protocols.messages import TargetId
@@ -96,7 +96,7 @@ class TargetRoster(Keeper):
             by_target.setdefault(item.target_id, []).append(item)
         elsewhere: list[TargetId] = []
         for target_id, of_target in by_target.items():
-            target = self._system.find(paths.target_path(target_id))
+            target = self._here(target_id)
             if target is not None:
                 target.tell(DeliveriesCreated(of_target))
             else:
@@ -110,14 +110,20 @@ class TargetRoster(Keeper):
         Something may be in it that nobody was told of: the module's docstring says when.
         """
         for ref in self._system.children(paths.TARGETS):
-            ref.tell(Tick())
+            if ref.is_alive():
+                ref.tell(Tick())
 
     def look(self, target_ids: Collection[TargetId]) -> None:
         """Have those of these targets that are here read their outbox soon."""
         for target_id in target_ids:
-            target = self._system.find(paths.target_path(target_id))
+            target = self._here(target_id)
             if target is not None:
                 target.tell(LookIntoOutbox())
+
+    def _here(self, target_id: TargetId) -> ActorRef[Any] | None:
+        """Return the target's actor; None also for one that has ended and is about to be forgotten."""
+        ref = self._system.find(paths.target_path(target_id))
+        return ref if ref is not None and ref.is_alive() else None
 
     async def look_for_forgotten(self) -> None:
         """Have those targets here read their outbox that something waits for, told of or not.

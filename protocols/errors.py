@@ -118,7 +118,13 @@ class RowRefused(StorageError):
 
 
 class SchemaMismatch(StorageError):
+    """`is_behind` says that migrating mends it; a schema that is ahead needs a newer program."""
+
     code = "schema_mismatch"
+
+    def __init__(self, message: str, *, is_behind: bool = False) -> None:
+        super().__init__(message)
+        self.is_behind = is_behind
 
 
 class ClaimLost(StorageError):

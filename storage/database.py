@@ -113,7 +113,7 @@ class Transaction(Reader, Protocol):
         """Run one statement; return how many rows it touched."""
 
     def insert(self, table: Table, values: Parameters) -> int:
-        """Insert one row; return its new integer id."""
+        """Insert one row; return its integer id, which means nothing for a table of other keys."""
 
     def insert_many(self, insert: BulkInsert, rows: Sequence[Sequence[object]]) -> None:
         """Insert all `rows` with as few statements as can be."""

@@ -27,14 +27,13 @@ from sqlalchemy import BindParameter, ColumnElement, bindparam, delete, or_, sel
 from protocols.errors import LeaseLost
 from storage.database import BulkInsert, BulkUpdate, Database, Reader, Row, Transaction
 from storage.database_clock import database_now
+from storage.processes import LOST_AFTER_S, ProcessRole
 from storage.tables.fleet import lease, process
 
 _US_PER_S: Final = 1_000_000
 # Two clocks do not run equally fast, and SQLite's tells milliseconds only.
 _CLOCK_MARGIN_S: Final = 0.1
-# Three beats of a process, see the table.
-_WORKER_LOST_AFTER_US: Final = 6 * _US_PER_S
-_ROLES_THAT_HOLD: Final = ("worker", "up")
+_WORKER_LOST_AFTER_US: Final = int(LOST_AFTER_S * _US_PER_S)
 
 _names: BindParameter[Any] = bindparam("names", expanding=True)
 _me: BindParameter[Any] = bindparam("me")
@@ -99,7 +98,7 @@ class LeaseRow:
 
 @dataclass(frozen=True, slots=True)
 class LeaseSurvey:
-    """All leases by name, and the living processes that take part, from one snapshot."""
+    """All leases by name, and the workers that live, from one snapshot."""
 
     rows: dict[str, LeaseRow]
     workers: frozenset[str]
@@ -184,7 +183,7 @@ class LeaseStore:
 
         def unit(reader: Reader) -> LeaseSurvey:
             rows = map(_build, reader.fetch_all(self._sql.all))
-            workers = reader.fetch_all(self._sql.workers, {"roles": list(_ROLES_THAT_HOLD)})
+            workers = reader.fetch_all(self._sql.workers, {"that_holds": str(ProcessRole.WORKER)})
             return LeaseSurvey(
                 {row.name: row for row in rows},
                 frozenset((self.holder, *(row.process_id for row in workers))),
@@ -244,7 +243,7 @@ class _Statements:
             (lease.c.expires_at - now).label("remaining_us"),
         ).order_by(lease.c.name)
         self.workers = select(process.c.process_id).where(
-            process.c.role.in_(bindparam("roles", expanding=True)),
+            process.c.role == bindparam("that_holds"),
             process.c.seen_at >= now - _WORKER_LOST_AFTER_US,
         )
 

@@ -7,6 +7,7 @@ import pytest
 
 from tests.support import kafka_jars
 from tests.support.kafka import KafkaBroker
+from tests.support.lent_databases import LentDatabases
 from tests.support.postgresql import PostgresqlMissing, PostgresqlServer
 
 
@@ -31,11 +32,21 @@ def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBrok
         yield broker
 
 
-@pytest.fixture
-def own_kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
-    """A broker that the test may kill, pause and start again."""
+@pytest.fixture(scope="session")
+def second_kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
     with new_kafka_broker(tmp_path_factory) as broker:
         yield broker
+
+
+@pytest.fixture
+def own_kafka_broker(second_kafka_broker: KafkaBroker) -> KafkaBroker:
+    """A broker of another cluster that the test may kill, pause and start again."""
+    if second_kafka_broker.is_running:
+        second_kafka_broker.resume()
+    else:
+        second_kafka_broker.start()
+    second_kafka_broker.wait_until_ready()
+    return second_kafka_broker
 
 
 def new_kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> KafkaBroker:
@@ -60,12 +71,19 @@ def own_postgresql() -> Iterator[PostgresqlServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def postgresql_databases(postgresql: PostgresqlServer) -> LentDatabases:
+    return LentDatabases(postgresql)
+
+
 @pytest.fixture
-def postgresql_url(postgresql: PostgresqlServer) -> Iterator[str]:
-    """A database with the newest schema, for one test."""
-    name = postgresql.create_database()
+def postgresql_url(
+    postgresql: PostgresqlServer, postgresql_databases: LentDatabases
+) -> Iterator[str]:
+    """A database with the newest schema and nothing in it, for one test."""
+    name = postgresql_databases.lend()
     yield postgresql.url(name)
-    postgresql.drop_database(name)
+    postgresql_databases.take_back(name)
 
 
 def _server() -> PostgresqlServer:

@@ -10,7 +10,14 @@ from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from protocols.errors import InvalidSettings, PortUnavailable, StorageError, TingbroError
+from protocols.errors import (
+    ConnectionLost,
+    InvalidSettings,
+    JournalMismatch,
+    PortUnavailable,
+    StorageError,
+    TingbroError,
+)
 from web import help_texts
 from web.version import VERSION
 
@@ -39,6 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PortUnavailable as error:
         _complain(str(error))
         return ExitCode.ENVIRONMENT
+    except ConnectionLost as error:
+        _complain(str(error))
+        return ExitCode.ENVIRONMENT
+    except JournalMismatch as error:
+        _complain(str(error))
+        return ExitCode.FAILED
     except StorageError as error:
         _complain(f"The database cannot be used: {error}")
         return ExitCode.ENVIRONMENT
@@ -70,6 +83,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     summary = "bring the database, and the topics, to what this version needs"
     _add(commands, "migrate", _migrate, summary, help_texts.MIGRATE)
     _add_copy(commands)
+    _add_journal(commands)
     _add_admin(commands)
     listen = _add(commands, "listen", _listen, "receive pushes and print them")
     if "listen" in words:  # its module imports a web server, which `--help` need not wait for
@@ -108,6 +122,23 @@ def _add_copy(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     copy.add_argument(
         "--to", dest="target", metavar="URL", required=True, help="a database that is empty"
     )
+
+
+def _add_journal(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    summary = "look at the journal's topic, and go on when it has changed"
+    parser = commands.add_parser(
+        "journal",
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog=help_texts.JOURNAL,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    actions = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    summary = "compare the topic with what the database knows of it"
+    _add(actions, "show", _journal_show, summary, help_texts.JOURNAL_SHOW)
+    summary = "go on with the topic as it is now"
+    accept = _add(actions, "accept", _journal_accept, summary, help_texts.JOURNAL_ACCEPT)
+    accept.add_argument("--recreate", action="store_true", help="make a topic that is missing")
 
 
 def _add_admin(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -184,7 +215,7 @@ def _migrate(_options: argparse.Namespace) -> ExitCode:
 
     import asyncio
 
-    from web.administration import migrate
+    from web.migration import migrate
 
     for sentence in asyncio.run(migrate(settings)):
         _say(sentence)
@@ -201,6 +232,26 @@ def _copy(options: argparse.Namespace) -> ExitCode:
     for sentence in asyncio.run(copy(options.source, options.target, _say)):
         _say(sentence)
     return ExitCode.DONE
+
+
+def _journal_show(_options: argparse.Namespace) -> ExitCode:
+    settings = _prepare()
+
+    import asyncio
+
+    from web.journal_inspection import show
+
+    return _say_whether(*asyncio.run(show(settings)))
+
+
+def _journal_accept(options: argparse.Namespace) -> ExitCode:
+    settings = _prepare()
+
+    import asyncio
+
+    from web.journal_inspection import accept
+
+    return _say_whether(*asyncio.run(accept(settings, recreate=options.recreate)))
 
 
 def _reset_password(options: argparse.Namespace) -> ExitCode:
@@ -244,6 +295,12 @@ def _prepare(role: "Role | None" = None) -> "Settings":
 
     configure_logging(settings.log)
     return settings
+
+
+def _say_whether(is_well: bool, lines: Sequence[str]) -> ExitCode:
+    for line in lines:
+        _say(line)
+    return ExitCode.DONE if is_well else ExitCode.FAILED
 
 
 def _say(line: str) -> None:

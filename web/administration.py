@@ -4,11 +4,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from protocols.errors import NotFound, SchemaMismatch, StorageUnavailable
-from storage import Database, open_database
+from storage import open_database
 from storage.migrations import head_revision
 from storage.place import place_of
 from web import administrators
-from web.kafka_settings import KafkaSettings
 from web.settings import Settings
 
 
@@ -16,23 +15,6 @@ def is_absent(settings: Settings) -> bool:
     """Whether the database is a file that is not there yet; opening it would make it."""
     url = settings.storage.database_url
     return url.startswith("sqlite:") and not Path(place_of(url)).exists()
-
-
-async def migrate(settings: Settings) -> list[str]:
-    """Bring the database to this version's schema, making it if need be; returns sentences.
-
-    Raises: StorageUnavailable while a hub uses it; SchemaMismatch when it is from a newer version.
-    """
-    # Beside processes that run, of several of which none has claimed the database.
-    database = open_database(settings.storage.database_url, is_shared=settings.kafka is not None)
-    await database.open()
-    try:
-        said = [_has_schema(settings)]
-        if settings.kafka is not None:
-            said += await _prepare_topics(settings.kafka, database)
-    finally:
-        await database.close()
-    return said
 
 
 async def schema_summary(settings: Settings) -> tuple[bool, str]:
@@ -46,7 +28,11 @@ async def schema_summary(settings: Settings) -> tuple[bool, str]:
     database = open_database(settings.storage.database_url, is_shared=True, migrate=False)
     try:
         await database.open()
-    except (SchemaMismatch, StorageUnavailable) as error:
+    except SchemaMismatch as error:
+        if error.is_behind:
+            return True, f"{error} `tingbro up` does that by itself."
+        return False, str(error)
+    except StorageUnavailable as error:
         return False, str(error)
     await database.close()
     return True, _has_schema(settings)
@@ -70,25 +56,6 @@ async def reset_password(settings: Settings, email: str) -> str:
         raise NotFound(f"There is no user with the e-mail {email}.") from None
     finally:
         await database.close()
-
-
-async def _prepare_topics(variables: KafkaSettings, database: Database) -> list[str]:
-    """Make the topics; what waits in the database's own journal, from before, moves there."""
-    from storage.journal_handover import JournalHandover
-    from storage.kafka import KafkaAppender, make_topics
-    from web.assembly import kafka_of
-
-    kafka = kafka_of(variables)
-    registered = await make_topics(kafka, database)
-    said = [f"Kafka has the topic {registered.topic} with {registered.partitions} partitions."]
-    async with KafkaAppender(database, kafka) as appender:
-        report = await JournalHandover(database, appender, holder="migrate").run()
-    if report.handed_over or report.set_aside:
-        said.append(
-            f"{report.handed_over} messages that waited in the database were moved to Kafka, "
-            f"{report.set_aside} are longer than it takes and were set aside."
-        )
-    return said
 
 
 def _has_schema(settings: Settings) -> str:

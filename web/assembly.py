@@ -6,6 +6,7 @@ Each is a context manager: entered, it runs; left, it has let go of everything i
 import contextlib
 import ssl
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Protocol
 
 from actors.house import HOUSEKEEPING
@@ -15,6 +16,7 @@ from actors.membership import Membership
 from actors.web_hub import WebHub, WebStores
 from protocols.adapters import AdapterLimits
 from protocols.decoders import DecoderPool, DecoderSettings
+from protocols.errors import InvalidSettings
 from protocols.targets import TargetResources
 from protocols.targets.http_session import http_session
 from storage import Database, open_database
@@ -155,12 +157,21 @@ def _connection(security: KafkaSecurity) -> dict[str, object]:
     protocol, login = security.protocol, security.login
     options: dict[str, object] = {"security_protocol": protocol.value.upper()}
     if protocol.is_encrypted:
-        options["ssl_context"] = ssl.create_default_context(cafile=security.ca_file)
+        options["ssl_context"] = _trusting(security.ca_file)
     if login is not None:
         options["sasl_mechanism"] = login.mechanism.value.upper()
         options["sasl_plain_username"] = login.username
         options["sasl_plain_password"] = login.password
     return options
+
+
+def _trusting(ca_file: Path | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except ssl.SSLError as exc:
+        raise InvalidSettings(
+            [f"TINGBRO_KAFKA_CA_FILE holds no certificates that can be used: {ca_file}."]
+        ) from exc
 
 
 def _stores(database: Database, appender: JournalAppender | None, journal: JournalReader) -> Stores:

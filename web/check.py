@@ -50,16 +50,15 @@ class Finding:
 
 def check(settings: Settings) -> list[Finding]:
     """All findings, in the order in which a person would mend them."""
-    looks: tuple[Callable[[Settings], Finding], ...] = (
-        _python,
-        _sqlite,
-        _data_directory,
-        _free_space,
-        _disk,
-        _port,
-        _schema,
-        _mosquitto,
-    )
+    looks: list[Callable[[Settings], Finding]] = [_python]
+    is_local = settings.storage.database_url.startswith("sqlite:")
+    if is_local:
+        looks.append(_sqlite)
+    looks += [_data_directory, _free_space]
+    if is_local:
+        # Elsewhere an acknowledgement waits for the database server's disk, not for this one's.
+        looks.append(_disk)
+    looks += [_port, _schema, _mosquitto]
     return [look(settings) for look in looks]
 
 

@@ -77,6 +77,29 @@ out. It is all or nothing: an interrupted copy leaves the target empty, and is s
 DATA_DIR/secret_key along as TINGBRO_SECRET_KEY, or everybody has to log in again.
 """
 
+JOURNAL: Final = """\
+The hub stops, and says so, when the topic that is its journal is not the one that it has worked on:
+deleted, made anew, cut short by its retention, given more partitions, or on another cluster. Going on
+by itself would pass over messages in silence, or take them twice.
+
+  tingbro journal show             what was registered, what is there, what waits
+  tingbro journal accept           go on with what is there, and give up what is gone
+"""
+
+JOURNAL_SHOW: Final = """\
+For each partition: the offset before which everything is settled, the first and the next offset
+that Kafka has, and how many messages wait. Ends with 1 when Kafka and the database do not agree, and says
+what can be done.
+"""
+
+JOURNAL_ACCEPT: Final = """\
+Look with `tingbro journal show` first. What Kafka has lost and was not processed is given up by this:
+devices had been told that it is safe. A topic that was made anew is read from its beginning; the
+same topic from where it was settled, or from the first offset that is left. A greater count of
+partitions is taken over when nothing waits. Where all agrees, nothing happens. Processes that run
+notice within seconds.
+"""
+
 RESET_PASSWORD: Final = """\
 Works beside a running hub and ends all sessions of that user. Run it as the user and with the
 environment of the hub.

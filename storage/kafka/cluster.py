@@ -196,12 +196,21 @@ async def cluster_view(settings: KafkaSettings) -> AsyncIterator[ClusterView]:
             async with asyncio.timeout(REQUEST_TIMEOUT_S):
                 await admin.start()
         except (KafkaError, OSError, TimeoutError) as error:
-            raise ConnectionLost(
-                f"No Kafka broker answers at {settings.bootstrap_servers}."
-            ) from error
+            raise ConnectionLost(_unreachable(settings)) from error
         yield ClusterView(admin)
     finally:
         await admin.close()
+
+
+def _unreachable(settings: KafkaSettings) -> str:
+    servers = settings.bootstrap_servers
+    if settings.connection.get("security_protocol", "PLAINTEXT") == "PLAINTEXT":
+        return f"No Kafka broker answers at {servers}."
+    # The library tells its log only which of these it was.
+    return (
+        f"No Kafka broker answers at {servers}, or none takes this login or shows a certificate "
+        "that is trusted (TINGBRO_LOG_LEVEL=debug tells which)."
+    )
 
 
 __all__ = ["ClusterView", "Reach", "SeenTopic", "WantedTopic", "cluster_view"]

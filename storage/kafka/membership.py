@@ -8,7 +8,7 @@ come anew. A member that was thought dead and goes on finds its claims taken.
 What was read is held in memory until its partition's cursor has passed it. A partition of which much
 is held is paused, and goes on when half of it is settled.
 
-aiokafka swallows what its callbacks raise, so they note it and `run` raises it.
+aiokafka swallows whatever its callbacks raise, so they note it and `run` raises it.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from aiokafka.structs import OffsetAndMetadata
 
-from protocols.errors import ConnectionLost, StorageUnavailable, TingbroError
+from protocols.errors import ConnectionLost, StorageUnavailable
 from storage import events as storage_events
 from storage.cursor_claims import Claim, CursorClaims
 from storage.database import Database
@@ -70,27 +70,24 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
         self._consumer = consumer_for(settings)
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._is_leaving = False
-        self._giving_up = asyncio.Lock()
-        self._has_partitions = asyncio.Event()
+        self._changing = asyncio.Lock()
+        self._reading: asyncio.Task[None] | None = None
         self.is_assigned = False
         self.held: dict[int, HeldPartition] = {}
         """By the journal's partitions. Another mapping after every change of the group."""
 
     async def run(self) -> None:
         """Raises ConnectionLost, StorageUnavailable or JournalMismatch; see `JournalReader.run`."""
-        tasks: set[asyncio.Future[None]] = set()
+        watch: asyncio.Task[None] | None = None
         try:
             await self._join()
-            tasks = {asyncio.create_task(self._pump()), asyncio.create_task(self._watch())}
-            done, _ = await asyncio.wait(
-                {*tasks, self._failure}, return_when=asyncio.FIRST_COMPLETED
-            )
-            for ended in done:
-                ended.result()
+            watch = asyncio.create_task(self._watch())
+            await asyncio.wait((watch, self._failure), return_when=asyncio.FIRST_COMPLETED)
+            (self._failure if self._failure.done() else watch).result()
         finally:
-            await self._leave(tasks)
+            await self._leave(watch)
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """Have `run` end with this error, once everything is given up."""
         if not self._failure.done():
             self._failure.set_exception(error)
@@ -102,13 +99,12 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
         except (KafkaError, OSError, TimeoutError) as error:
             raise ConnectionLost(f"Kafka cannot be reached: {error!r}.") from error
 
-    async def _leave(self, tasks: set[asyncio.Future[None]]) -> None:
+    async def _leave(self, watch: asyncio.Task[None] | None) -> None:
         """Heartbeats go on until what was taken is settled."""
         self._is_leaving = True
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        if watch is not None:
+            watch.cancel()
+            await asyncio.wait((watch,))
         try:
             await self._give_up()
             await self._let_go()
@@ -122,20 +118,19 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
     async def on_partitions_revoked(self, _revoked: set[TopicPartition]) -> None:
         try:
             await self._give_up()
-        except TingbroError as error:
+        except Exception as error:
             self.fail(error)
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        if self._is_leaving:
-            return
         try:
-            async with asyncio.timeout(_CLAIM_S):
-                await self._take(assigned)
+            async with self._changing, asyncio.timeout(_CLAIM_S):
+                if not self._is_leaving:
+                    await self._take(assigned)
         except TimeoutError:
             self.fail(StorageUnavailable("The partitions could not be claimed in time."))
         except KafkaError as error:
             self.fail(ConnectionLost(f"Kafka does not answer: {error!r}."))
-        except TingbroError as error:
+        except Exception as error:
             self.fail(error)
 
     async def _take(self, assigned: set[TopicPartition]) -> None:
@@ -157,7 +152,8 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
             crashes=max((claim.crashes for claim in claims.values()), default=0),
         )
         if ours:
-            self._has_partitions.set()
+            self._reading = asyncio.create_task(self._read())
+            self._reading.add_done_callback(self._on_read_ended)
 
     async def _claim(self, assigned: Sequence[TopicPartition]) -> Mapping[int, Claim]:
         wanted = [self._registration.journal_partition(one.partition) for one in assigned]
@@ -187,17 +183,24 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
 
     async def _give_up(self) -> None:
         """Hand nothing more out; when the listener has settled what it took, let go of the claims."""
-        async with self._giving_up:
+        async with self._changing:
             if not self.is_assigned:
                 return
             self.is_assigned = False
-            self._has_partitions.clear()
+            await self._stop_reading()
             try:
                 await self._listener.revoked()
             finally:
                 partitions, self.held = sorted(self.held), {}
                 await self._let_go()
             _log.info(events.JOURNAL_PARTITIONS_REVOKE, partitions=partitions)
+
+    async def _stop_reading(self) -> None:
+        """Asked across a change, the library would answer before this member has chosen an offset."""
+        reading, self._reading = self._reading, None
+        if reading is not None:
+            reading.cancel()
+            await asyncio.wait((reading,))
 
     async def _let_go(self) -> None:
         try:
@@ -209,10 +212,9 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
 
     # -- reading -----------------------------------------------------------------------------
 
-    async def _pump(self) -> None:
+    async def _read(self) -> None:
+        """Hand out what comes, until it is cancelled because the partitions are given up."""
         while True:
-            await self._has_partitions.wait()
-            held = self.held
             try:
                 fetched = await self._consumer.getmany(
                     *self._topic_partitions(), timeout_ms=_POLL_MS, max_records=_POLL_RECORDS
@@ -222,19 +224,19 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
             except KafkaError as error:
                 raise ConnectionLost(f"Kafka cannot be read: {error!r}.") from error
             else:
-                await self._take_in(fetched, held)
+                await self._take_in(fetched)
                 self.pause_or_resume()
+
+    def _on_read_ended(self, reading: asyncio.Task[None]) -> None:
+        if not reading.cancelled() and (error := reading.exception()) is not None:
+            self.fail(error)
 
     def _topic_partitions(self) -> list[TopicPartition]:
         """In the order of what is held."""
         topic, kafka_partition = self._registration.topic, self._registration.kafka_partition
         return [TopicPartition(topic, kafka_partition(partition)) for partition in self.held]
 
-    async def _take_in(
-        self,
-        fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]],
-        held: dict[int, HeldPartition],
-    ) -> None:
+    async def _take_in(self, fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> None:
         unreadable: list[Unreadable] = []
         entries = {
             one: read_records(self._registration, records, unreadable)
@@ -242,20 +244,18 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
         }
         if unreadable:
             await keep_unreadable(self._database, unreadable, seen_at=datetime.now(UTC))
-        if self.held is not held or not self.is_assigned:
-            return  # given up meanwhile: whoever has them now reads them again
         for one, records in fetched.items():
-            partition = held[self._registration.journal_partition(one.partition)]
+            partition = self.held[self._registration.journal_partition(one.partition)]
             partition.add(entries[one], read_up_to=records[-1].offset + 1)
         if together := [entry for read in entries.values() for entry in read]:
             self._listener.appended(together)
 
     async def _explain_out_of_range(self) -> None:
         """What was to be read next is not there: raise why."""
+        cursors = {partition: held.cursor for partition, held in self.held.items()}
         async with cluster_view(self._settings) as view:
             seen = check_readable(self._registration, await view.topic(self._registration.topic))
             reaches = await view.reach(seen, range(self._registration.partitions))
-        cursors = {partition: held.cursor for partition, held in self.held.items()}
         await check_reach(self._database, self._registration, cursors, reaches)
         raise ConnectionLost("Kafka has deleted records while they were being read.")
 

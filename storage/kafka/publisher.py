@@ -24,7 +24,7 @@ from storage.message_result import JobResult, JobState, MessageResult
 # Key, and what a batch and a record have around them.
 _RECORD_OVERHEAD_BYTES: Final = 256
 # Whoever waits tries again with the same records: a slow broker must not make that endless.
-_PUBLISH_TIMEOUT_S: Final = 15.0
+_PATIENCE: Final = 3
 
 _log = structlog.get_logger(__name__)
 
@@ -58,7 +58,7 @@ class DecodedPublisher:
         if not records:
             return
         try:
-            async with asyncio.timeout(_PUBLISH_TIMEOUT_S):
+            async with asyncio.timeout(_PATIENCE * self._settings.acknowledge_timeout_s):
                 producer = await self._connected()
                 await self._send_all(producer, self._by_partition(records))
         except (KafkaError, TimeoutError) as error:

@@ -7,7 +7,7 @@ from psycopg2.extensions import new_type, register_type
 
 from protocols.errors import StorageUnavailable
 from storage.postgresql.address import DatabaseAddress
-from storage.postgresql.errors import unreachable
+from storage.postgresql.errors import fence, unreachable
 
 # `pg_current_xact_id` and its 64-bit transaction ids.
 OLDEST_SERVER: Final = 130_000
@@ -67,6 +67,13 @@ def prepare(connection: Any, address: DatabaseAddress) -> None:
 def session_settings(connection: Any) -> str:
     """Return the statements that make the session's settings, as far as this server has them."""
     return _LOOK_AFTER_CLIENT if connection.server_version >= _LOOKS_AFTER_CLIENTS else "SELECT 1"
+
+
+def syncs_to_disk(connection: Any) -> bool:
+    """Say whether a commit survives a power cut of the server."""
+    with fence(), connection.cursor() as cursor:
+        cursor.execute("SHOW fsync")
+        return bool(cursor.fetchone()[0] == "on")
 
 
 def _bytes(value: str | None, cursor: Any) -> bytes | None:

@@ -7,11 +7,15 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
+import structlog
+
 from protocols.errors import StorageUnavailable
+from storage import events
 from storage.database import Database, DatabaseHealth, Reader, Transaction
 from storage.group_commit import GroupWriter
 from storage.postgresql.address import DatabaseAddress
 from storage.postgresql.claim import DatabaseClaim
+from storage.postgresql.connection import syncs_to_disk
 from storage.postgresql.readers import ReaderPool
 from storage.postgresql.schema import bring_up_to_date, check_schema
 from storage.postgresql.watch import Watch
@@ -21,6 +25,8 @@ from storage.postgresql.writer import PostgresqlDriver
 LEDGER_SHARDS: Final = 32
 # A server that is well answers sooner, also when a checkpoint keeps its disk busy.
 _SLOW_S: Final = 8.0
+
+_log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -95,3 +101,5 @@ class PostgresqlDatabase(Database):
         if self._migrate:
             bring_up_to_date(self._address)
         check_schema(connection)
+        if not syncs_to_disk(connection):
+            _log.warning(events.DATABASE_DURABILITY_MISS, reason="The server's fsync is off.")

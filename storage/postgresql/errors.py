@@ -40,15 +40,15 @@ _UNAVAILABLE_CLASSES = {"08", "53", "57", "58", "XX"}
 _REFUSED_CLASSES = {"22", "23"}
 # A server that refuses a session says so in words only; these are the ones it has in English.
 _REFUSALS = {
+    "too many clients": "53300",
+    "too many connections": "53300",
+    "remaining connection slots": "53300",
     "password authentication failed": "28P01",
     "no password supplied": "28P01",
     "no pg_hba.conf entry": "28000",
     'role "': "28000",
     "is not permitted to log in": "28000",
     'database "': "3D000",
-    "too many clients": "53300",
-    "too many connections": "53300",
-    "remaining connection slots": "53300",
     "the database system is starting up": "57P03",
     "the database system is shutting down": "57P01",
     "the database system is in recovery": "57P02",

@@ -37,7 +37,8 @@ def check_schema(connection: Any) -> None:
     if current != head:
         raise SchemaMismatch(
             f"The database has schema {current or 'none'} and this program needs {head}: "
-            "run `tingbro migrate`."
+            "run `tingbro migrate`.",
+            is_behind=True,
         )
 
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from psycopg2.extensions import TRANSACTION_STATUS_INERROR
-from sqlalchemy import Table, insert
+from sqlalchemy import Integer, Table, insert
 from sqlalchemy.sql.expression import ClauseElement
 
 from protocols.errors import StorageUnavailable
@@ -78,11 +78,13 @@ class PostgresqlTransaction:
     def insert(self, table: Table, values: Parameters) -> int:
         statement = self._inserts.get(table.name)
         if statement is None:
-            (key,) = table.primary_key
-            statement = self._inserts[table.name] = insert(table).returning(key)
-        row = self.fetch_one(statement, values)
-        assert row is not None
-        return int(row[0])
+            keys = [key for key in table.primary_key if isinstance(key.type, Integer)]
+            # Where the key is no number, or several, there is no id to tell.
+            statement = insert(table) if len(keys) != 1 else insert(table).returning(*keys)
+            self._inserts[table.name] = statement
+        prepared = self._statements.prepare(statement, values)
+        cursor = self.run(prepared.text, prepared.values(values))
+        return int(cursor.fetchone()[0]) if prepared.make_row else 0
 
     def insert_many(self, insert: BulkInsert, rows: Sequence[Sequence[object]]) -> None:
         self._write_many(self._statements.bulk(insert), rows)

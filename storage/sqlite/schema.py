@@ -32,7 +32,8 @@ def bring_up_to_date(connection: sqlite3.Connection, *, may_migrate: bool) -> No
     if not may_migrate:
         raise SchemaMismatch(
             f"The database has schema {current or 'none'} and this program needs {head}: "
-            "run `tingbro migrate`."
+            "run `tingbro migrate`.",
+            is_behind=True,
         )
     _migrate(connection)
     _log.info(events.DATABASE_SCHEMA_MIGRATE, from_revision=current, to_revision=head)

@@ -1,6 +1,8 @@
 """One hub for each test module, and a world of its own in it for each test.
 
-Every test ends with a balanced ledger and a log without surprises, whatever it was about.
+Every test ends with a balanced ledger and a log without surprises, whatever it was about. A module that
+is to run over every database engine says so with
+`pytestmark = pytest.mark.parametrize("engine", ENGINES, indirect=True, scope="module")`.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -9,12 +11,24 @@ import pytest
 
 from tests.support.city import City
 from tests.support.hub_client import HubClient
+from tests.support.hub_databases import database_settings
 from tests.support.hub_process import HubProcess
 
 
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
-    with HubProcess(tmp_path_factory.mktemp("hub")) as process:
+def engine(request: pytest.FixtureRequest) -> str:
+    """What the hub keeps its state in."""
+    return str(getattr(request, "param", "sqlite"))
+
+
+@pytest.fixture(scope="module")
+def hub(
+    tmp_path_factory: pytest.TempPathFactory, engine: str, request: pytest.FixtureRequest
+) -> Iterator[HubProcess]:
+    with (
+        database_settings(engine, request) as settings,
+        HubProcess(tmp_path_factory.mktemp("hub"), settings=settings) as process,
+    ):
         yield process
 
 

@@ -12,16 +12,24 @@ import pytest
 from tests.support import receivers
 from tests.support.city import City
 from tests.support.hub_client import Device, HubClient
+from tests.support.hub_databases import ENGINES, database_settings
 from tests.support.hub_process import HubProcess
 from tests.support.receivers import Receiver
 
+pytestmark = pytest.mark.parametrize("engine", ENGINES, indirect=True, scope="module")
 TIMEOUT_S = 30
 
 
 @pytest.fixture
-def hub(tmp_path: Path) -> Iterator[HubProcess]:
+def settings(engine: str, request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+    with database_settings(engine, request) as settings:
+        yield settings
+
+
+@pytest.fixture
+def hub(tmp_path: Path, settings: dict[str, str]) -> Iterator[HubProcess]:
     """One of its own for each test, because these tests stop it."""
-    with HubProcess(tmp_path) as process:
+    with HubProcess(tmp_path, settings=settings) as process:
         yield process
 
 
@@ -118,8 +126,10 @@ async def test_ledger_reads_the_same_after_a_restart(hub: HubProcess, city: City
         assert await city.client.ledger() == before
 
 
-async def test_first_password_is_printed_once_when_none_is_given(tmp_path: Path) -> None:
-    with HubProcess(tmp_path / "hub", settings={"ADMIN_PASSWORD": ""}) as hub:
+async def test_first_password_is_printed_once_when_none_is_given(
+    tmp_path: Path, settings: dict[str, str]
+) -> None:
+    with HubProcess(tmp_path / "hub", settings={"ADMIN_PASSWORD": "", **settings}) as hub:
         output = hub.output()
         assert "admin@example.org" in output
         match = re.search(r"password +(\S+)", output)
@@ -131,7 +141,9 @@ async def test_first_password_is_printed_once_when_none_is_given(tmp_path: Path)
         assert hub.output().count(password) == 1
 
 
-async def test_second_hub_on_the_same_data_is_refused(hub: HubProcess, tmp_path: Path) -> None:
-    second = HubProcess(tmp_path / "second", settings={"DATA_DIR": str(hub.data_dir)})
+async def test_second_hub_on_the_same_data_is_refused(
+    hub: HubProcess, tmp_path: Path, settings: dict[str, str]
+) -> None:
+    second = HubProcess(tmp_path / "second", settings={"DATA_DIR": str(hub.data_dir), **settings})
     second.launch()
     assert await asyncio.to_thread(second.wait) == 3

@@ -4,10 +4,14 @@ import asyncio
 import json
 from collections import Counter
 
+import pytest
+
 from tests.support.city import ECHO, City
 from tests.support.hub_client import HubClient
+from tests.support.hub_databases import ENGINES
 from tests.support.receivers import Receiver
 
+pytestmark = pytest.mark.parametrize("engine", ENGINES, indirect=True, scope="module")
 TIMEOUT_S = 10
 
 

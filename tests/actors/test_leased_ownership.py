@@ -1,5 +1,6 @@
 """Processes that share what must exist once, on one database and in virtual time."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from itertools import pairwise
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 from actors.runtime import ActorSystem, VirtualClock
 from storage import open_database
-from storage.leases import LeaseStore
+from storage.leases import LeaseStore, LeaseSurvey
 from tests.support.clock_in_database import ClockInDatabase
 from tests.support.database_in_virtual_time import DatabaseInVirtualTime
 from tests.support.workers import Worker
@@ -239,6 +240,26 @@ async def test_restarted_actor_goes_on_with_what_is_held(scene: Scene) -> None:
     await scene.system.restart(a.path)
     await scene.clock.advance(30)
     assert (len(scene.log), a.up) == (moves, scene.wanted)
+
+
+async def test_reads_that_come_to_no_end_do_not_keep_a_process_from_renewing(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = await scene.worker("a")
+
+    async def never(_store: LeaseStore) -> LeaseSurvey:
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError
+
+    monkeypatch.setattr(LeaseStore, "survey", never)
+    for _ in range(3):
+        await scene.clock.advance(ROUND_S)
+        # How long it looks around is a matter of real time.
+        await asyncio.sleep(1.1)
+        await scene.clock.settle()
+    await scene.clock.advance(1)
+    assert scene.clock.monotonic() > 4
+    assert all(tenure.may_begin() for tenure in a.things.up.values())
 
 
 def each_is_up_once(log: list[tuple[str, str, str]]) -> bool:

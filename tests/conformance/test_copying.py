@@ -19,6 +19,7 @@ from storage.copying.pages import PAGE_BYTES
 from storage.database import Reader, Transaction
 from storage.ledger import Ledger
 from storage.outbox import DeliveryState
+from storage.processes import ProcessIdentity, ProcessRegistry, ProcessRole
 from storage.results import JobState
 from storage.tables import load_tables
 from storage.tables.entities import application, iot_device, organization
@@ -284,6 +285,18 @@ async def test_database_of_a_running_hub_is_refused(pair: Pair, end: str) -> Non
             await pair.copy()
 
 
+async def test_source_that_processes_of_a_fleet_work_on_is_refused(pair: Pair) -> None:
+    identity = ProcessIdentity.of_this_process(ProcessRole.WORKER, version="1")
+    async with opened(pair.source) as database:
+        registry = ProcessRegistry(database, identity)
+        await registry.beat(is_well=True, cause=None, reason="well")
+    with pytest.raises(StorageUnavailable, match=f"worker on {identity.host}"):
+        await pair.copy()
+    async with opened(pair.source) as database:
+        await ProcessRegistry(database, identity).leave()
+    await pair.copy()
+
+
 async def test_leases_and_processes_stay_behind(pair: Pair) -> None:
     held = {"name": "target/1", "holder": "w", "epoch": 3}
     async with opened(pair.source) as database:
@@ -310,7 +323,15 @@ def named(name: str) -> dict[str, Any]:
 
 
 async def test_hub_whose_journal_is_in_kafka_is_not_copied_to_sqlite(pair: Pair) -> None:
-    topic = {"name": "journal", "topic": "uplink.raw", "partitions": 12, "registered_at": 1}
+    topic = {
+        "name": "journal",
+        "topic": "uplink.raw",
+        "topic_id": "t",
+        "cluster_id": "c",
+        "partitions": 12,
+        "first_partition": 1,
+        "registered_at": 1,
+    }
     async with opened(pair.source) as database:
         await database.write(lambda transaction: transaction.execute(insert(journal_topic), topic))
     if pair.target.startswith("sqlite"):

@@ -8,15 +8,16 @@ from sqlalchemy import ColumnElement, bindparam, literal_column, select, update
 from storage import Database
 from storage.database import BulkInsert, Transaction
 from storage.instants import microseconds
-from storage.tables.fleet import journal_topic
+from storage.tables.fleet import unreadable_record
 
 _START_AT: Final = datetime(2026, 3, 1, tzinfo=UTC)
-_ROW = journal_topic.c.name == literal_column("'clock'")
-_INSERT = BulkInsert(journal_topic, ("name", "topic", "partitions", "registered_at"))
+# A record that is none: nothing else uses the table where leases are tested.
+_ROW = unreadable_record.c.position == literal_column("-1")
+_INSERT = BulkInsert(unreadable_record, ("position", "headers", "reason", "seen_at"))
 _ADVANCE = (
-    update(journal_topic)
+    update(unreadable_record)
     .where(_ROW)
-    .values(registered_at=journal_topic.c.registered_at + bindparam("passed_us"))
+    .values(seen_at=unreadable_record.c.seen_at + bindparam("passed_us"))
 )
 
 
@@ -24,7 +25,7 @@ class ClockInDatabase:
     """`now` stands for the time in statements, until `advance` moves it."""
 
     now: Final[ColumnElement[int]] = (
-        select(journal_topic.c.registered_at).where(_ROW).scalar_subquery()
+        select(unreadable_record.c.seen_at).where(_ROW).scalar_subquery()
     )
 
     def __init__(self, database: Database) -> None:
@@ -32,7 +33,9 @@ class ClockInDatabase:
 
     async def start(self) -> None:
         def unit(transaction: Transaction) -> None:
-            transaction.insert_many(_INSERT, [("clock", "of a test", 1, microseconds(_START_AT))])
+            transaction.insert_many(
+                _INSERT, [(-1, "", "the clock of a test", microseconds(_START_AT))]
+            )
 
         await self._database.write(unit)
 

@@ -10,12 +10,12 @@ from actors.runtime import VirtualClock
 from storage import Database
 from storage.database import DatabaseHealth, Reader, Transaction
 from storage.instants import microseconds
-from storage.tables.fleet import journal_topic
+from storage.tables.fleet import unreadable_record
 from tests.support.clock_in_database import ClockInDatabase
 
 T = TypeVar("T")
 
-_SET = update(journal_topic).values(registered_at=bindparam("it_is"))
+_SET = update(unreadable_record).values(seen_at=bindparam("it_is"))
 
 
 class DatabaseInVirtualTime(Database):

@@ -31,7 +31,9 @@ class LoadedDevice:
 class Load:
     """Runs from `start` to `stop`, over any number of deaths of the hub."""
 
-    def __init__(self, hub_url: str, devices: list[Device]) -> None:
+    def __init__(self, hub_url: str, devices: list[Device], *, pause_s: float = 0.0) -> None:
+        """`pause_s` is how long each device rests after a message was acknowledged."""
+        self._pause_s = pause_s
         self.devices = [
             LoadedDevice(name, device, repeats=name % 2 == 0) for name, device in enumerate(devices)
         ]
@@ -59,6 +61,7 @@ class Load:
                 if await self._post(session, device, n):
                     device.acknowledged.add(n)
                     device.posted += 1
+                    await asyncio.sleep(self._pause_s)
                     continue
                 await asyncio.sleep(_PAUSE_S)
                 if not device.repeats:

@@ -8,9 +8,12 @@ import pytest
 from protocols.errors import NotFound, SchemaMismatch
 from storage import open_database
 from storage.database import Reader, Transaction
+from storage.place import place_of
 from storage.repositories import users
 from storage.repositories.stamps import Author
-from web.administration import is_absent, migrate, reset_password, schema_summary
+from tests.support.postgresql import PASSWORD, PostgresqlServer
+from web.administration import is_absent, reset_password, schema_summary
+from web.migration import migrate
 from web.passwords import PasswordHasher
 from web.settings import Settings, read_settings
 
@@ -68,6 +71,46 @@ async def test_asking_for_the_schema_makes_no_database(settings: Settings) -> No
     assert is_usable
     assert "first start" in sentence
     assert is_absent(settings)
+
+
+async def test_database_that_is_behind_is_usable_because_the_start_migrates_it(
+    settings: Settings,
+) -> None:
+    await migrate(settings)
+    with (
+        closing(sqlite3.connect(place_of(settings.storage.database_url))) as connection,
+        connection,
+    ):
+        connection.execute("UPDATE alembic_version SET version_num = '0000'")
+    is_usable, sentence = await schema_summary(settings)
+    assert is_usable
+    assert "0000" in sentence
+
+
+async def test_empty_database_on_a_server_is_usable_and_left_empty(
+    postgresql: PostgresqlServer,
+) -> None:
+    name = postgresql.create_database(is_migrated=False)
+    settings = read_settings({"TINGBRO_DATABASE_URL": postgresql.url(name)})
+    for _ in range(2):
+        is_usable, sentence = await schema_summary(settings)
+        assert is_usable
+        assert "schema none" in sentence
+    first = await migrate(settings)
+    assert await migrate(settings) == first
+    assert name in first[0]
+    assert PASSWORD not in first[0]
+    postgresql.drop_database(name)
+
+
+async def test_server_that_refuses_the_password_is_no_usable_database(
+    postgresql: PostgresqlServer,
+) -> None:
+    url = postgresql.url("postgres", password=PASSWORD + "x")
+    is_usable, sentence = await schema_summary(read_settings({"TINGBRO_DATABASE_URL": url}))
+    assert not is_usable
+    assert "refuses the password" in sentence
+    assert PASSWORD not in sentence
 
 
 async def test_new_password_replaces_the_old_one_and_ends_sessions(settings: Settings) -> None:

@@ -29,6 +29,14 @@ def test_everything_is_good_on_a_machine_that_can_run_the_hub(tmp_path: Path) ->
     assert {"Python", "SQLite", "data directory", "disk space", "HTTP port"} <= findings.keys()
 
 
+def test_hub_on_a_server_needs_no_sqlite_and_no_fast_disk(
+    tmp_path: Path, postgresql_url: str
+) -> None:
+    findings = findings_of(tmp_path, HTTP_PORT=str(free_port()), DATABASE_URL=postgresql_url)
+    assert findings.keys().isdisjoint({"SQLite", "disk speed"})
+    assert findings["database"].verdict is Verdict.GOOD
+
+
 def test_checking_leaves_nothing_in_the_data_directory(tmp_path: Path) -> None:
     findings_of(tmp_path / "data")
     assert list((tmp_path / "data").iterdir()) == []

@@ -1,14 +1,18 @@
+"""Every database engine in turn, with the newest schema and nothing in it."""
+
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from storage import Database, open_database
+from tests.conformance.databases import discover
+
+ENGINES = discover()
 
 
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = open_database(f"sqlite:///{tmp_path / 'entities.db'}")
+@pytest.fixture(params=sorted(ENGINES))
+async def database(request: pytest.FixtureRequest) -> AsyncIterator[Database]:
+    database = open_database(ENGINES[request.param](request))
     await database.open()
     yield database
     await database.close()

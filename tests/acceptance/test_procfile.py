@@ -1,0 +1,72 @@
+"""The Procfile as it is shipped, on a real PostgreSQL and a real Kafka."""
+
+import asyncio
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.city import City
+from tests.support.hub_client import HubClient
+from tests.support.hub_process import free_port
+from tests.support.kafka import KafkaBroker
+from tests.support.postgresql import PostgresqlServer
+from tests.support.procfile import fleet, fleet_environment, honcho, run
+from tests.support.receivers import Receiver
+
+DEVICES, ROUNDS = 4, 10
+
+
+@pytest.fixture
+def environment(
+    postgresql: PostgresqlServer, own_kafka_broker: KafkaBroker, tmp_path: Path
+) -> Iterator[dict[str, str]]:
+    """Nothing is made yet: neither tables nor topics."""
+    name = postgresql.create_database(is_migrated=False)
+    yield fleet_environment(
+        tmp_path,
+        database_url=postgresql.url(name),
+        bootstrap_servers=own_kafka_broker.bootstrap_servers,
+    )
+    postgresql.drop_database(name)
+
+
+@pytest.mark.acceptance
+async def test_release_then_web_and_two_workers_bring_messages_to_their_target(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    said = await run(environment, *honcho("release"))
+    assert "uplink.raw with 4 partitions" in said
+
+    port, output = free_port(), tmp_path / "fleet.log"
+    async with (
+        Receiver() as receiver,
+        fleet(environment, port, output),
+        HubClient(f"http://127.0.0.1:{port}") as client,
+    ):
+        await client.login()
+        city = await City.found(client)
+        target_id, decoder_id = await city.target(receiver.url), await city.decoder()
+        devices = [await city.device() for _ in range(DEVICES)]
+        await client.connect(devices, target_id, decoder_id)
+        for n in range(ROUNDS):
+            for place, device in enumerate(devices):
+                await client.send(device, {"n": place * 1000 + n})
+        async with asyncio.timeout(30):
+            await receiver.wait_for(DEVICES * ROUNDS)
+        await city.settled()
+        assert await client.imbalance() == 0
+        books = await client.books(city.organization_id)
+        assert books["deliveries"]["delivered"] == DEVICES * ROUNDS
+    _assert_in_order(receiver)
+
+
+def _assert_in_order(receiver: Receiver) -> None:
+    bodies = {request.headers["webhook-id"]: request.body for request in receiver.requests}
+    seen: dict[int, list[int]] = defaultdict(list)
+    for body in bodies.values():
+        number = json.loads(body)["n"]
+        seen[number // 1000].append(number % 1000)
+    assert dict(sorted(seen.items())) == {place: list(range(ROUNDS)) for place in range(DEVICES)}
