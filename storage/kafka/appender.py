@@ -264,14 +264,16 @@ class KafkaAppender(JournalAppender):
         cursors = await read_cursors(self._database, registration.journal_partitions)
         async with cluster_view(self._settings) as view:
             seen = await check_topic(view, registration)
+            # What was on its way may arrive, and be acknowledged, after the ends are told.
+            before = dict(self._floors)
             reaches = await view.reach(seen, range(seen.partitions))
             check_settled(registration, cursors, reaches)
             self._largest_bytes = await view.largest_batch_bytes(registration.topic)
         if self._is_broken or registration != self._registration:
             await self._end_producer()
         if registration != self._registration:
-            self._registration, self._floors = registration, {}
-        self._set_floors(reaches)
+            self._registration, self._floors, before = registration, {}, {}
+        self._set_floors(before, reaches)
         if self._producer is None:
             self._producer = await open_producer(self._settings, registration.topic)
         self._is_broken = False
@@ -280,15 +282,15 @@ class KafkaAppender(JournalAppender):
                 f"Kafka answers, but has not acknowledged what was sent ({len(late)} partitions)."
             )
 
-    def _set_floors(self, reaches: Mapping[int, Reach]) -> None:
+    def _set_floors(self, before: Mapping[int, int], reaches: Mapping[int, Reach]) -> None:
         """What Kafka has lost stays lost; it is told, and what comes is compared with what is there."""
         for partition, reach in reaches.items():
-            known = self._floors.get(partition, 0)
-            if known > reach.end:
-                _log.error(
-                    events.JOURNAL_RECORDS_LOST, partition=partition, count=known - reach.end
-                )
-            self._floors[partition] = reach.end
+            lost = before.get(partition, 0) - reach.end
+            if lost > 0:
+                _log.error(events.JOURNAL_RECORDS_LOST, partition=partition, count=lost)
+                self._floors[partition] = reach.end
+            else:
+                self._floors[partition] = max(self._floors.get(partition, 0), reach.end)
 
     async def _watch(self) -> None:
         """Return never; raise when something is wrong."""
