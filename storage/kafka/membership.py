@@ -290,12 +290,13 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
             try:
                 async with asyncio.timeout(_PATIENCE_S / 2):
                     await self._look()
+                    heard_at = loop.time()
                     await self._tell_progress()
             except (ConnectionLost, KafkaError, TimeoutError) as error:
                 if loop.time() - heard_at > _PATIENCE_S:
-                    raise ConnectionLost(f"Kafka does not answer for {_PATIENCE_S:g} s.") from error
-            else:
-                heard_at = loop.time()
+                    raise ConnectionLost(
+                        f"Kafka has not answered for {_PATIENCE_S:g} s."
+                    ) from error
 
     async def _look(self) -> None:
         async with cluster_view(self._settings) as view:
