@@ -37,6 +37,7 @@ from storage.kafka.reading import read_records
 from storage.kafka.registration import Registration, next_offset, read_registration
 from storage.kafka.settings import KafkaSettings
 from storage.kafka.unreadable import Unreadable, keep_unreadable
+from storage.kafka.whole import whole
 
 _POLL_MS: Final = 200
 _POLL_RECORDS: Final = 1_000
@@ -95,7 +96,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
     async def _join(self) -> None:
         try:
             self._consumer.subscribe([self._registration.topic], listener=self)
-            await self._consumer.start()
+            await whole(self._consumer.start())
         except (KafkaError, OSError, TimeoutError) as error:
             raise ConnectionLost(f"Kafka cannot be reached: {error!r}.") from error
 
@@ -254,7 +255,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
         """What was to be read next is not there: raise why."""
         cursors = {partition: held.cursor for partition, held in self.held.items()}
         async with cluster_view(self._settings) as view:
-            seen = check_readable(self._registration, await view.topic(self._registration.topic))
+            seen = await check_readable(view, self._registration)
             reaches = await view.reach(seen, range(self._registration.partitions))
         await check_reach(self._database, self._registration, cursors, reaches)
         raise ConnectionLost("Kafka has deleted records while they were being read.")
@@ -293,7 +294,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
 
     async def _look(self) -> None:
         async with cluster_view(self._settings) as view:
-            check_readable(self._registration, await view.topic(self._registration.topic))
+            await check_readable(view, self._registration)
         with suppress(StorageUnavailable):  # whoever writes finds out
             if await read_registration(self._database) != self._registration:
                 self.fail(ConnectionLost("The journal's topic was replaced."))

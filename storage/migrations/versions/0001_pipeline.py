@@ -187,7 +187,7 @@ def _create_delivery() -> None:
     op.create_index(
         "ix_delivery_waiting",
         "delivery",
-        ["target_id", "position"],
+        ["target_id", "position", "decoder_id"],
         unique=False,
         sqlite_where=sa.text("settled_at IS NULL"),
         postgresql_where=sa.text("settled_at IS NULL"),
