@@ -81,7 +81,7 @@ async def _compare(
         median(with_ms),
         "ms",
         median_ratio(with_ms, without_ms),
-        f"{median(without_ms):.3g} ms without it, {len(with_ms)} pairs of {duration_s:g} s",
+        f"{median(without_ms):.3g} ms without it, {len(with_ms)} pairs of {seconds(duration_s):g} s",
         budget,
     )
 

@@ -44,6 +44,8 @@ _POLL_RECORDS: Final = 1_000
 _WATCH_S: Final = 2.0
 # A broker may be started again meanwhile. Longer, and what this process holds is no use to it.
 _PATIENCE_S: Final = 15.0
+# Its partitions wait for it, and others may be able to write: it joins again when it can.
+_UNWRITABLE_S: Final = 8.0
 # Below the session's timeout: while claims are taken no heartbeats are sent.
 _CLAIM_S: Final = 4.0
 _GIVE_UP_S: Final = 1.0
@@ -287,6 +289,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
         heard_at = loop.time()
         while True:
             await asyncio.sleep(_WATCH_S)
+            self._check_writable()
             try:
                 async with asyncio.timeout(_PATIENCE_S / 2):
                     await self._look()
@@ -297,6 +300,16 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
                     raise ConnectionLost(
                         f"Kafka has not answered for {_PATIENCE_S:g} s."
                     ) from error
+
+    def _check_writable(self) -> None:
+        health = self._database.health()
+        if health.is_ok or health.since is None:
+            return
+        away_s = (datetime.now(UTC) - health.since).total_seconds()
+        if away_s > _UNWRITABLE_S:
+            raise StorageUnavailable(
+                f"The database cannot be written for {away_s:.0f} s: others go on with the journal."
+            )
 
     async def _look(self) -> None:
         async with cluster_view(self._settings) as view:
