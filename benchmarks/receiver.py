@@ -35,6 +35,7 @@ class Report:
     last_at_s: float
     p50_ms: float
     p99_ms: float
+    max_ms: float
 
 
 class ReceiverProcess:
@@ -105,6 +106,7 @@ class _Seen:
             last_at_s=self.last_at_s,
             p50_ms=percentile(self.ages_ms, 50),
             p99_ms=percentile(self.ages_ms, 99),
+            max_ms=max(self.ages_ms, default=float("nan")),
         )
 
 

@@ -26,7 +26,7 @@ from storage.database import Parameters, Reader, Row
 from storage.postgresql.address import CONNECT_TIMEOUT_S, STATEMENT_TIMEOUT_S, DatabaseAddress
 from storage.postgresql.connection import find_way, prepare, session_settings
 from storage.postgresql.errors import translated, unreachable
-from storage.postgresql.stale_watch import forget_watch
+from storage.postgresql.loop_connection import loop_parameters, watch_for_loss
 from storage.postgresql.statements import StatementCache
 
 # Each is a process on the server. More units wait their turn.
@@ -109,9 +109,9 @@ class ReaderPool:
         except OSError as exc:  # among them TimeoutError
             reason = TimeoutError("no answer in time")
             raise SessionLost(str(unreachable(reason, self._address))) from exc
-        except RuntimeError as exc:
-            forget_watch(exc)
-            raise SessionLost("The connection could not be watched.") from exc
+        except AssertionError as exc:
+            # So aiopg's pool puts it that a connection was lost just when it was to be given out.
+            raise SessionLost("The connection was lost before it was used.") from exc
 
     async def _find_way(self, failed: aiopg.Pool) -> None:
         """Look where the server is by now, and take another pool there."""
@@ -133,7 +133,7 @@ class ReaderPool:
             enable_hstore=False,
             enable_uuid=False,
             on_connect=self._prepare,
-            **self._address.direct_parameters(),
+            **loop_parameters(self._address),
         )
 
     def _opened(self) -> aiopg.Pool:
@@ -142,6 +142,7 @@ class ReaderPool:
         return self._pool
 
     async def _prepare(self, connection: aiopg.Connection) -> None:
+        watch_for_loss(connection)
         try:
             prepare(connection.raw, self._address)
             cursor = await connection.cursor()

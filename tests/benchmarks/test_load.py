@@ -1,6 +1,8 @@
 import asyncio
 import math
 import os
+import subprocess
+import sys
 import time
 
 from benchmarks.load import Plan, generate
@@ -104,3 +106,12 @@ async def test_processor_time_of_a_family_counts_its_children() -> None:
     finally:
         process.kill()
         await process.wait()
+
+
+def test_processor_time_of_a_child_that_has_ended_still_counts() -> None:
+    before_s = cpu_seconds(os.getpid())
+    child = subprocess.run(
+        [sys.executable, "-c", "import time\nwhile time.process_time() < 0.3: pass"], check=False
+    )
+    assert child.returncode == 0
+    assert cpu_seconds(os.getpid()) >= before_s + 0.28

@@ -30,8 +30,10 @@ class Fleet:
         workers: int = 2,
         partitions: int = 6,
         worker_database_urls: Mapping[int, str] | None = None,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
-        """`worker_database_urls` are other ways to the same database, for some of the workers."""
+        """`worker_database_urls` are other ways to the same database, for some of the workers;
+        `settings`, named without the prefix, are for all processes."""
         self.database_url = database_url
         self._settings = {
             "DATABASE_URL": database_url,
@@ -39,6 +41,7 @@ class Fleet:
             "KAFKA_PARTITIONS": str(partitions),
             "KAFKA_TOPIC_PREFIX": f"{directory.name}-",
             "SECRET_KEY": "only for tests, and long enough for them",
+            **(settings or {}),
         }
         self._directory = directory
         self.web = self._process("web", "web")

@@ -12,7 +12,9 @@ _PROC: Final = Path("/proc")
 _TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
 
 # Fields of /proc/PID/stat counted from the one after the closing parenthesis of the name.
-_STATE, _PARENT, _USER_TICKS, _SYSTEM_TICKS = 0, 1, 11, 12
+_STATE, _PARENT = 0, 1
+# In user and in system mode, of itself and of those children that have ended and were waited for.
+_TICKS: Final = slice(11, 15)
 _DEAD_STATES: Final = ("Z", "X")
 
 
@@ -36,16 +38,15 @@ def leaves(pid: int) -> list[int]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of `pid` and its living descendants so far.
+    """User and system time of `pid` and its descendants so far.
 
-    The time of a descendant that has ended is lost: compare two readings only when none ended
-    between them.
+    Of a descendant that has ended, it counts as soon as its own parent has waited for it.
     """
     ticks = 0
     for process in family(pid):
         fields = _stat(process)
         if fields:
-            ticks += int(fields[_USER_TICKS]) + int(fields[_SYSTEM_TICKS])
+            ticks += sum(map(int, fields[_TICKS]))
     return ticks / _TICKS_PER_SECOND
 
 
