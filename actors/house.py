@@ -2,11 +2,16 @@
 
 import asyncio
 from collections.abc import Collection, Sequence
-from typing import ClassVar, Final
+from datetime import timedelta
+from typing import Any, ClassVar, Final
 
 from actors import paths
+from actors.housekeeping import HousekeepingActor
 from actors.ownership import Keeper, Tenure
-from actors.runtime import ActorSystem, ChildSpec
+from actors.replay import ReplayActor
+from actors.runtime import ActorRef, ActorSystem, ChildSpec
+from actors.stores import Stores
+from storage.retention import RetentionKind
 
 HOUSEKEEPING: Final = "housekeeping"
 """The name under which keeping house is owned."""
@@ -26,6 +31,38 @@ class House(Keeper):
         self._system = system
         self._specs = specs
 
+    @classmethod
+    def with_stores(
+        cls,
+        system: ActorSystem,
+        stores: Stores,
+        kept: timedelta,
+        *,
+        decoding: ActorRef[Any],
+        writer: ActorRef[Any],
+    ) -> "House":
+        """The replays, and deleting what has been kept for longer than `kept`."""
+        replay = {
+            "deferred": stores.deferred,
+            "plans": stores.plans,
+            "decoding": decoding,
+            "writer": writer,
+        }
+        housekeeping = {
+            "retention": stores.retention,
+            "keep": {
+                RetentionKind.DELIVERIES: kept,
+                RetentionKind.MESSAGES: kept,
+                RetentionKind.SOURCE_KEYS: stores.journal.source_key_window,
+            },
+            "outbox": stores.outbox,
+        }
+        specs = (
+            ChildSpec("replay", ReplayActor, (), replay),
+            ChildSpec("housekeeping", HousekeepingActor, (), housekeeping),
+        )
+        return cls(system, specs)
+
     async def wanted(self) -> Collection[str]:
         return (HOUSEKEEPING,)
 
@@ -34,6 +71,8 @@ class House(Keeper):
             self._system.spawn(paths.HUB, spec)
 
     async def put_down(self, _name: str) -> None:
+        # One that took too long was interrupted, which it says as an error: it has ended all the same.
         await asyncio.gather(
-            *(self._system.stop_child(f"{paths.HUB}/{spec.name}") for spec in self._specs)
+            *(self._system.stop_child(f"{paths.HUB}/{spec.name}") for spec in self._specs),
+            return_exceptions=True,
         )

@@ -21,7 +21,6 @@ from actors.device import DeviceActor
 from actors.fleet import FleetActor
 from actors.fleet_view import Verdict
 from actors.house import House
-from actors.housekeeping import HousekeepingActor
 from actors.intake import Intake
 from actors.journal import JournalActor
 from actors.membership import Membership
@@ -35,7 +34,6 @@ from actors.metrics import fleet_metrics, hub_metrics
 from actors.ownership import Ownership, SoleOwnership
 from actors.plan_book import PlanBook
 from actors.readiness import Readiness
-from actors.replay import ReplayActor
 from actors.replay_order import read_order
 from actors.router import RouterActor
 from actors.runtime import (
@@ -47,6 +45,7 @@ from actors.runtime import (
     Strategy,
     Supervisor,
 )
+from actors.stores import Stores
 from actors.targets import TargetRoster, target_name
 from actors.trials import DecoderTrial, DecoderTrials
 from actors.wake_ups import WakeUpActor
@@ -56,20 +55,12 @@ from protocols.decoders import DecoderPool
 from protocols.errors import InvalidInput, NotFound
 from protocols.messages import DeviceId, TargetId
 from protocols.targets import Target, TargetResources, discover
-from storage.database import Database
-from storage.deferred import DeferredStore
-from storage.device_keys import DeviceKeys
-from storage.device_state import DeviceStates
-from storage.journal import Appended, JournalAppender, JournalReader, PartitionStatus
+from storage.journal import Appended, JournalAppender, PartitionStatus
 from storage.journal_overview import JournalOverview
-from storage.ledger import Ledger
-from storage.outbox import Outbox, outbox_items
-from storage.plans import PlanStore
+from storage.outbox import outbox_items
 from storage.process_orders import Order, OrderKind
-from storage.results import MessageResult, ResultStore
-from storage.retention import Retention, RetentionKind
+from storage.results import MessageResult
 from storage.signals import Signals
-from storage.target_settings import TargetSettings
 
 # Restarts of one target must never take its siblings along; its own back-off bounds them.
 _NEVER_ESCALATE = 1_000_000
@@ -77,25 +68,6 @@ _NEVER_ESCALATE = 1_000_000
 _TARGETS_BELONG_TO = frozenset(("organization", "application", "data_target"))
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stores:
-    """What the hub keeps its messages in; made by the composition root, on one database."""
-
-    database: Database
-    appender: JournalAppender | None
-    """None where no messages are taken in."""
-    journal: JournalReader
-    ledger: Ledger
-    results: ResultStore
-    outbox: Outbox
-    deferred: DeferredStore
-    device_states: DeviceStates
-    device_keys: DeviceKeys
-    plans: PlanStore
-    target_settings: TargetSettings
-    retention: Retention
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +144,8 @@ class Hub:
             publish=self._publish,
         )
         decoding = self._spawn("decoders", DecodingActor, pool=self._pool)
-        house = House(self.system, self._house_specs(decoding, writer))
+        kept = timedelta(days=self._settings.raw_retention_days)
+        house = House.with_stores(self.system, stores, kept, decoding=decoding, writer=writer)
         self.ownership.prepare(self.system, (house, self._roster))
         self._spawn(
             "targets", Supervisor, strategy=Strategy.ONE_FOR_ONE, max_restarts=_NEVER_ESCALATE
@@ -236,29 +209,6 @@ class Hub:
 
     def _spawn(self, name: str, actor_class: type[Actor], **arguments: Any) -> ActorRef[Any]:
         return self.system.spawn(paths.HUB, ChildSpec(name, actor_class, (), arguments))
-
-    def _house_specs(self, decoding: ActorRef[Any], writer: ActorRef[Any]) -> tuple[ChildSpec, ...]:
-        stores = self._stores
-        kept = timedelta(days=self._settings.raw_retention_days)
-        replay = {
-            "deferred": stores.deferred,
-            "plans": stores.plans,
-            "decoding": decoding,
-            "writer": writer,
-        }
-        housekeeping = {
-            "retention": stores.retention,
-            "keep": {
-                RetentionKind.DELIVERIES: kept,
-                RetentionKind.MESSAGES: kept,
-                RetentionKind.SOURCE_KEYS: stores.journal.source_key_window,
-            },
-            "outbox": stores.outbox,
-        }
-        return (
-            ChildSpec("replay", ReplayActor, (), replay),
-            ChildSpec("housekeeping", HousekeepingActor, (), housekeeping),
-        )
 
     def _make_directory(
         self, writer: ActorRef[Any], decoding: ActorRef[Any]

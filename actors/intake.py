@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from protocols.adapters import AdapterLimits, generic_http
-from protocols.errors import NotFound
+from protocols.errors import NotFound, StorageUnavailable
 from protocols.identifiers import new_message_id
 from protocols.messages import Uplink
 from storage.device_keys import DeviceIdentity, DeviceKeys
@@ -35,11 +35,19 @@ class Intake:
         self._now = now
         self._limits = limits or AdapterLimits()
         self._known: OrderedDict[str, DeviceIdentity] = OrderedDict()
+        self._before: OrderedDict[str, DeviceIdentity] = OrderedDict()
         self._version = 0
 
     def forget(self) -> None:
-        """Forget whose keys are whose: a device or its application has changed."""
+        """Ask anew whose keys are whose: a device or its application has changed.
+
+        While the database cannot be asked, what was known before still counts: better a message of a device that
+        was deleted a moment ago than none of all the others.
+        """
         self._version += 1
+        self._before.update(self._known)
+        while len(self._before) > _CAPACITY:
+            self._before.popitem(last=False)
         self._known.clear()
 
     async def accept_http(
@@ -76,7 +84,14 @@ class Intake:
 
     async def _look_up(self, api_key: str) -> DeviceIdentity:
         version = self._version
-        device = await self._keys.find(generic_http.parse_api_key(api_key))
+        key = generic_http.parse_api_key(api_key)
+        try:
+            device = await self._keys.find(key)
+        except StorageUnavailable:
+            if api_key in self._before:
+                return self._before[api_key]
+            raise
+        self._before.pop(api_key, None)
         if device is None:
             raise NotFound("No device has this API key.")
         if version == self._version:

@@ -16,6 +16,7 @@ from actors.device_queue import Slot, planned
 from actors.messages import DecodeUplink, ReplayFailed, WriteResult
 from actors.runtime import Actor, ActorRef, Restarted
 from protocols.decoders import DecodeOutcome, DecodeRequest
+from protocols.errors import DecoderResting
 from storage.deferred import DeferredStore, FailedJob
 from storage.plans import DevicePlan, PlanStore
 from storage.results import MessageResult
@@ -105,8 +106,11 @@ class ReplayActor(Actor):
         return slot.result(live=False, device_state=None, generation=job.generation + 1)
 
     async def _run(self, request: DecodeRequest) -> DecodeOutcome:
-        outcome = None
-        while outcome is None:
+        """Return the outcome, however long a script that took long on its first call rests."""
+        outcome: DecodeOutcome | None = None
+        while outcome is None or isinstance(outcome.error, DecoderResting):
+            if outcome is not None and isinstance(outcome.error, DecoderResting):
+                await self.clock.sleep(outcome.error.rest_s)
             asked: asyncio.Future[DecodeOutcome | None] = asyncio.Future()
             self._asked.add(asked)
             self._decoding.tell(DecodeUplink(request, partial(_answer, asked)))

@@ -26,6 +26,8 @@ deliveries of a device keep their order all the same:
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any, ClassVar
 
+from pykka import ActorDeadError
+
 from actors import paths
 from actors.messages import DeliveriesCreated, LookIntoOutbox, Tick
 from actors.ownership import Keeper, Tenure
@@ -85,8 +87,9 @@ class TargetRoster(Keeper):
         """Stop the actor. What waits for a target that is gone is left to housekeeping."""
         try:
             await self._system.stop_child(paths.target_path(_target_id(name)))
-        except NotFound:
-            # The whole tree is being stopped, and this one was.
+        except (NotFound, ActorDeadError):
+            # The whole tree is being stopped, and this one was; or it took too long and was
+            # interrupted, as after a pause of the whole process.
             return
 
     def deliver(self, items: list[OutboxItem]) -> None:

@@ -35,6 +35,7 @@ from storage.outbox import DeliveryOutcome, DeliveryState, Outbox, OutboxItem, o
 from storage.results import DeliveryDraft, JobResult, JobState, MessageResult, ResultStore
 
 _MESSAGES = {1: 2_000, 10: 10_000, 100: 30_000}
+BATCH_SIZES = tuple(_MESSAGES)
 _DEVICES = 1_000
 _PAYLOAD = (
     b'{"temperature":21.5,"humidity":47,"co2":412,"battery":3.6,"rssi":-97,"light":120,"pir":0}'
@@ -45,8 +46,9 @@ _TARGET = TargetId(1)
 
 def measure() -> Iterator[Row]:
     """Yield a row per batch size: microseconds of CPU for one message's whole way through storage."""
-    for batch_size, messages in _MESSAGES.items():
-        spent = uvloop.run(_run(batch_size, batch_size * 10 if is_quick() else messages))
+    for batch_size in BATCH_SIZES:
+        with tempfile.TemporaryDirectory() as directory:
+            spent = message_cost(f"sqlite:///{Path(directory) / 'bench.db'}", batch_size)
         yield Row(
             name=f"storage, one message, batches of {batch_size}",
             value=spent.total_us,
@@ -57,8 +59,18 @@ def measure() -> Iterator[Row]:
         )
 
 
+def message_cost(url: str, batch_size: int) -> "Spent":
+    """Send messages through storage on a new database; return what one of them cost."""
+    return uvloop.run(_run(url, batch_size, message_count(batch_size)))
+
+
+def message_count(batch_size: int) -> int:
+    """How many messages `message_cost` measures; ten batches before them are for warming up."""
+    return batch_size * 10 if is_quick() else _MESSAGES[batch_size]
+
+
 @dataclass(slots=True)
-class _Spent:
+class Spent:
     """Microseconds of CPU for one message."""
 
     append_us: float = 0.0
@@ -79,26 +91,25 @@ class _Stores:
 
 
 @asynccontextmanager
-async def _stores() -> AsyncIterator[_Stores]:
-    with tempfile.TemporaryDirectory() as directory:
-        database = open_database(f"sqlite:///{Path(directory) / 'bench.db'}")
-        await database.open()
-        journal = EmbeddedJournal(database)
-        collector = Collector()
-        async with running(journal, collector):
-            results, outbox = ResultStore(database, journal), Outbox(database)
-            yield _Stores(journal, results, outbox, collector.entries)
-        await database.close()
+async def _stores(url: str) -> AsyncIterator[_Stores]:
+    database = open_database(url)
+    await database.open()
+    journal = EmbeddedJournal(database)
+    collector = Collector()
+    async with running(journal, collector):
+        results, outbox = ResultStore(database, journal), Outbox(database)
+        yield _Stores(journal, results, outbox, collector.entries)
+    await database.close()
 
 
-async def _run(batch_size: int, messages: int) -> _Spent:
-    async with _stores() as stores:
+async def _run(url: str, batch_size: int, messages: int) -> Spent:
+    async with _stores(url) as stores:
         await _rounds(stores, batch_size, batch_size * 10)
         return await _rounds(stores, batch_size, messages)
 
 
-async def _rounds(stores: _Stores, batch_size: int, messages: int) -> _Spent:
-    spent = _Spent()
+async def _rounds(stores: _Stores, batch_size: int, messages: int) -> Spent:
+    spent = Spent()
     for start in range(0, messages, batch_size):
         uplinks = [_uplink(number) for number in range(start, start + batch_size)]
         stores.entries.clear()
@@ -120,7 +131,7 @@ async def _rounds(stores: _Stores, batch_size: int, messages: int) -> _Spent:
         spent.result_us += settled_s - made_s
         spent.outcome_us += recorded_s - judged_s
     scale = 1e6 / messages
-    return _Spent(spent.append_us * scale, spent.result_us * scale, spent.outcome_us * scale)
+    return Spent(spent.append_us * scale, spent.result_us * scale, spent.outcome_us * scale)
 
 
 def _uplink(number: int) -> Uplink:

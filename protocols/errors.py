@@ -25,6 +25,7 @@ The branches are drawn by what the catcher does, not by where the error comes fr
     |   |-- ScriptError           the script threw, returned nothing, or returned what cannot be used
     |   |-- ScriptLimitExceeded   time, memory, stack or result size: counts as a strike
     |   |-- DecoderQuarantined    not run at all: too many strikes
+    |   |   |-- DecoderResting        not run, or not to its end: it runs again in a moment
     |   |-- DecoderCrashed        the worker process died while it ran the script
     |   |-- DecoderUnavailable    not run: the pool is not running or is stopping; run it again later
     |-- DeliveryError         an attempt at a data target failed
@@ -165,6 +166,14 @@ class ScriptLimitExceeded(DecodeError):
 class DecoderQuarantined(DecodeError):
     code = "decoder_quarantined"
     retryable = True
+
+
+class DecoderResting(DecoderQuarantined):
+    code = "decoder_resting"
+
+    def __init__(self, message: str, *, rest_s: float) -> None:
+        super().__init__(message)
+        self.rest_s = rest_s
 
 
 class DecoderCrashed(DecodeError):

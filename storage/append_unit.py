@@ -48,10 +48,10 @@ class AppendUnit:
         if self._take is not None:
             self.taken, self._take = self._take(), None
         known = KnownKeys(transaction, [uplink for uplink, _ in self.taken], self._window)
-        firsts = [known.first_of(uplink) for uplink, _ in self.taken]
         appended: list[Appended] = []
         entries: list[JournalEntry] = []
-        for (uplink, _), first in zip(self.taken, firsts, strict=True):
+        for uplink, _ in self.taken:
+            first = None if uplink.source_key is None else known.first_of(uplink)
             if first is None:
                 position = next(self._positions)
                 entries.append(JournalEntry(position, uplink))

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import bindparam, select
 
+from protocols.errors import StorageUnavailable
 from protocols.messages import ApplicationId, DeviceId, DeviceType, OrganizationId
 from storage.database import Database
 from storage.tables.entities import application, iot_device
@@ -37,7 +38,14 @@ class DeviceKeys:
         self._database = database
 
     async def find(self, api_key: str) -> DeviceIdentity | None:
-        """Return the device with this key (a canonical UUID), or None if there is none."""
+        """Return the device with this key (a canonical UUID), or None if there is none.
+
+        Raises:
+            StorageUnavailable: at once when the database is known to be away, since devices wait.
+        """
+        health = self._database.health()
+        if not health.is_ok:
+            raise StorageUnavailable(health.reason or "The database is away.")
         row = await self._database.read(
             lambda reader: reader.fetch_one(_FIND, {"api_key": api_key})
         )

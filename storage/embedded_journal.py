@@ -9,7 +9,7 @@ which its engine guarantees.
 
 import asyncio
 import itertools
-from asyncio import Future
+from asyncio import Future, Handle
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from datetime import timedelta
@@ -75,6 +75,7 @@ class EmbeddedJournal(JournalAppender, JournalReader):
         self._cursor = 0
         self._queue: deque[Queued] = deque()
         self._is_handed_over = False
+        self._burst: Handle | None = None
         self._backlog = 0
         self._backlog_bytes = 0
         self._free_checked_at = float("-inf")
@@ -84,7 +85,8 @@ class EmbeddedJournal(JournalAppender, JournalReader):
 
     async def append(self, uplink: Uplink) -> Appended:
         loop = asyncio.get_running_loop()
-        positions = self._check_room(loop.time())
+        now_s = loop.time()
+        self._check_room(now_s)
         self._backlog += 1
         self._backlog_bytes += len(uplink.payload)
         future: Future[Appended] = loop.create_future()
@@ -93,15 +95,35 @@ class EmbeddedJournal(JournalAppender, JournalReader):
         # hands over a unit of its own.
         if not self._is_handed_over:
             self._is_handed_over = True
-            window = self._limits.source_key_window
-            self._hand_over(AppendUnit(self._take_queued, positions, window))
+            self._burst = loop.call_soon(self._await_burst, 0, now_s + self._limits.burst_s)
         return await future
+
+    def _await_burst(self, seen: int, until_s: float) -> None:
+        """Hand the queue over as soon as a turn of the loop adds nothing to it.
+
+        The writer's thread and this one take turns with the interpreter's lock: begun amid a
+        burst, the unit is slow itself, slows the burst down, and is soon followed by another.
+        """
+        queued = len(self._queue)
+        if seen < queued and asyncio.get_running_loop().time() < until_s:
+            self._burst = asyncio.get_running_loop().call_soon(self._await_burst, queued, until_s)
+        else:
+            self._hand_over_queued()
+
+    def _hand_over_queued(self) -> None:
+        if self._burst is None:
+            return
+        assert self._positions is not None, "what is queued is handed over before the claim ends"
+        self._burst.cancel()
+        self._burst = None
+        window = self._limits.source_key_window
+        self._hand_over(AppendUnit(self._take_queued, self._positions, window))
 
     @property
     def waiting(self) -> int:
         return self._backlog
 
-    def _check_room(self, now_s: float) -> Iterator[int]:
+    def _check_room(self, now_s: float) -> None:
         limits = self._limits
         if self._backlog >= limits.backlog_entries or self._backlog_bytes >= limits.backlog_bytes:
             self._refuse("backlog", "More messages wait than the hub may hold")
@@ -116,7 +138,6 @@ class EmbeddedJournal(JournalAppender, JournalReader):
             self._refuse("disk", "The disk is nearly full")
         if self._positions is None:
             raise StorageUnavailable("The hub is starting or stopping: try again.")
-        return self._positions
 
     def _refuse(self, reason: str, sentence: str) -> None:
         _log.debug(events.JOURNAL_APPEND_REFUSE, reason=reason, backlog=self._backlog)
@@ -125,10 +146,8 @@ class EmbeddedJournal(JournalAppender, JournalReader):
     def _take_queued(self) -> list[Queued]:
         """On the writer's thread: only operations of the deque that are atomic."""
         self._is_handed_over = False
-        taken: list[Queued] = []
-        while self._queue:
-            taken.append(self._queue.popleft())
-        return taken
+        take = self._queue.popleft
+        return [take() for _ in range(len(self._queue))]
 
     def _hand_over(self, unit: AppendUnit) -> None:
         self._database.submit(unit).add_done_callback(partial(self._on_written, unit))
@@ -175,6 +194,8 @@ class EmbeddedJournal(JournalAppender, JournalReader):
             self._lost = asyncio.get_running_loop().create_future()
             await self._lost
         finally:
+            # While the claim lasts; the next one counts on from what it finds.
+            self._hand_over_queued()
             self._positions = None
             await listener.revoked()
             self._listener = None

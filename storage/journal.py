@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Protocol
 
+import msgspec
+
 from protocols.messages import DeviceId, MessageId, Uplink
 from storage.settling import Settling
 
@@ -45,16 +47,14 @@ def offset_of(position: int) -> int:
     return position & _OFFSET_MASK
 
 
-@dataclass(frozen=True, slots=True)
-class JournalEntry:
+class JournalEntry(msgspec.Struct, frozen=True, gc=False):
     """One accepted message and its place in the order of acceptance."""
 
     position: int
     uplink: Uplink
 
 
-@dataclass(frozen=True, slots=True)
-class Appended:
+class Appended(msgspec.Struct, frozen=True, gc=False):
     """What became of an append. For a duplicate, `message_id` is the first message's and
     `position` is None."""
 
@@ -74,6 +74,8 @@ class JournalLimits:
     """Kept free on the disk, so that results and deliveries of what was accepted still fit."""
     source_key_window: timedelta = timedelta(hours=24)
     retry_after_s: int = 5
+    burst_s: float = 0.001
+    """How long at most the first message of a burst waits for those that come right after it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Protocol
 
 from actors.house import HOUSEKEEPING
-from actors.hub import Hub, HubSettings, Stores
+from actors.hub import Hub, HubSettings
 from actors.leased_ownership import LeasedOwnership, boot_time_s
 from actors.membership import Membership
+from actors.stores import Stores
 from actors.web_hub import WebHub, WebStores
 from protocols.adapters import AdapterLimits
 from protocols.decoders import DecoderPool, DecoderSettings
@@ -22,20 +23,13 @@ from protocols.targets.http_session import http_session
 from storage import Database, open_database
 from storage.deferred import DeferredStore
 from storage.device_keys import DeviceKeys
-from storage.device_state import DeviceStates
 from storage.embedded_journal import EmbeddedJournal
 from storage.engines import open_signals
-from storage.journal import JournalAppender, JournalReader
 from storage.kafka import DecodedPublisher, KafkaAppender, KafkaReader
 from storage.kafka.settings import KafkaSettings
 from storage.leases import LeaseStore
 from storage.ledger import Ledger
-from storage.outbox import Outbox
-from storage.plans import PlanStore
 from storage.processes import ProcessIdentity
-from storage.results import ResultStore
-from storage.retention import Retention
-from storage.target_settings import TargetSettings
 from web.kafka_settings import KafkaSecurity
 from web.kafka_settings import KafkaSettings as KafkaVariables
 from web.settings import Settings
@@ -73,7 +67,7 @@ async def whole_hub(settings: Settings, database: Database) -> AsyncIterator[Hub
     journal = EmbeddedJournal(database)
     async with http_session(VERSION) as session:
         yield Hub(
-            _stores(database, journal, journal),
+            Stores.on(database, journal=journal, appender=journal),
             pool=_decoders(settings.decoder_workers),
             target_resources=TargetResources(http_session=session),
             settings=_hub_settings(settings),
@@ -93,7 +87,7 @@ async def worker_hub(
     async with http_session(VERSION) as session:
         try:
             yield Hub(
-                _stores(database, None, reader),
+                Stores.on(database, journal=reader, appender=None),
                 pool=_decoders(settings.decoder_workers),
                 target_resources=TargetResources(http_session=session),
                 settings=_hub_settings(settings),
@@ -172,23 +166,6 @@ def _trusting(ca_file: Path | None) -> ssl.SSLContext:
         raise InvalidSettings(
             [f"TINGBRO_KAFKA_CA_FILE holds no certificates that can be used: {ca_file}."]
         ) from exc
-
-
-def _stores(database: Database, appender: JournalAppender | None, journal: JournalReader) -> Stores:
-    return Stores(
-        database=database,
-        appender=appender,
-        journal=journal,
-        ledger=Ledger(database),
-        results=ResultStore(database, journal),
-        outbox=Outbox(database),
-        deferred=DeferredStore(database),
-        device_states=DeviceStates(database),
-        device_keys=DeviceKeys(database),
-        plans=PlanStore(database),
-        target_settings=TargetSettings(database),
-        retention=Retention(database),
-    )
 
 
 def _decoders(workers: int) -> DecoderPool:

@@ -8,7 +8,6 @@ finished by then is in the journal and the outbox, and the next start goes on wi
 
 import asyncio
 import contextlib
-import gc
 import signal
 import socket
 import ssl
@@ -32,6 +31,7 @@ from web.administrators import ensure_administrator
 from web.app import build_server
 from web.events import HUB_FAIL, HUB_READY, HUB_SHUT_DOWN
 from web.hub_port import HubPort
+from web.interpreter import settle_heap, share_lock
 from web.listening import claimed_port
 from web.roles import Role
 from web.secret_key import load_or_create_secret_key
@@ -39,12 +39,6 @@ from web.services import Services, WebSettings
 from web.settings import Settings, TlsSettings
 from web.version import VERSION
 
-# The thread that writes gives the interpreter's lock up at every statement and gets it back only
-# when the loop's thread is made to let go: by default after 5 ms, which is longer than a commit.
-_SWITCH_INTERVAL_S: Final = 0.0005
-# What is there after the start stays; and messages die young, so the oldest generation, whose
-# collection stops everything for a quarter of a second at 100,000 actors, is rarely worth a look.
-_GC_THRESHOLDS: Final = (50_000, 20, 100)
 # Devices that connect at once, as they do after an outage, wait their turn instead of being refused.
 _BACKLOG: Final = 1024
 
@@ -120,7 +114,7 @@ def _identity(settings: Settings, role: Role) -> ProcessIdentity:
 
 @contextlib.asynccontextmanager
 async def _process() -> AsyncIterator[tuple[contextlib.AsyncExitStack, asyncio.Event]]:
-    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    share_lock()
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -151,9 +145,7 @@ async def _serve(url: str | None, system: ActorSystem, stopping: asyncio.Event) 
     """Say that all is ready, and return when it is to end."""
     _say(f"Tingbro {VERSION} is ready{f' at {url}' if url else ''}")
     _log.info(HUB_READY, url=url, version=VERSION)
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_GC_THRESHOLDS)
+    settle_heap()
     failure = asyncio.create_task(system.wait_failed())
     stop = asyncio.create_task(stopping.wait())
     await asyncio.wait((failure, stop), return_when=asyncio.FIRST_COMPLETED)

@@ -24,6 +24,7 @@ class WorkerLimits(msgspec.Struct, frozen=True):
     memory_limit_bytes: int
     stack_limit_bytes: int
     cpu_limit_s: float
+    trial_limit_s: float
     load_limit_s: float
     result_limit_bytes: int
     context_cache: int
@@ -43,6 +44,7 @@ class WorkItem(msgspec.Struct, array_like=True, frozen=True, gc=False):
     payload: bytes
     metadata: bytes
     received_ms: int
+    is_trial: bool = False
 
 
 class Status(IntEnum):
@@ -51,6 +53,8 @@ class Status(IntEnum):
     LIMIT = 2
     MISSING_CODE = 3
     """Not run: the script was evicted, or exceeded a limit just before."""
+    CUT_SHORT = 4
+    """It took longer than a trial may; nothing is held against it."""
 
 
 class WorkResult(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -13,6 +13,7 @@ class Job:
     """`losses` counts the workers that died with it unanswered. `record` is None for a test."""
 
     __slots__ = (
+        "is_trial",
         "isolated",
         "losses",
         "on_done",
@@ -43,3 +44,5 @@ class Job:
         self.outcome: DecodeOutcome | None = None
         # A worker died while this ran or for unknown reasons: it travels alone from then on.
         self.isolated = False
+        # The first call of its version, with a shorter limit.
+        self.is_trial = False

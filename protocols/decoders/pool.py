@@ -22,7 +22,12 @@ from protocols.decoders.routing import Routing
 from protocols.decoders.settings import DecoderSettings
 from protocols.decoders.statistics import CallRecorder, DecoderStatistics
 from protocols.decoders.worker_link import WorkerLink
-from protocols.errors import DecodeError, DecoderCrashed, DecoderUnavailable
+from protocols.errors import (
+    DecodeError,
+    DecoderCrashed,
+    DecoderUnavailable,
+    ScriptLimitExceeded,
+)
 
 _WATCHES_PER_LIMIT = 8
 _START_TIMEOUT_S = 20.0
@@ -54,12 +59,17 @@ class DecoderPool:
         settings: DecoderSettings,
         *,
         on_event: Callable[[PoolEvent], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`clock` is for the times of rests and quarantines, in seconds."""
         self._settings = settings
+        self._clock = clock
         self._on_event = on_event
         self._records: dict[int, DecoderRecord] = {}
         self._fleet = Fleet(settings, self)
-        self._routing = Routing(settings, self._fleet, refuse=self._refuse, report=self.report)
+        self._routing = Routing(
+            settings, self._fleet, refuse=self._refuse, report=self.report, clock=clock
+        )
         self._sequence = 0
         self._unanswered: dict[int, Job] = {}
         self._all_answered = asyncio.Event()
@@ -129,7 +139,7 @@ class DecoderPool:
     def release(self, decoder_id: int) -> None:
         """Lifts a decoder's quarantine and forgives its strikes. A changed script needs no release."""
         record = self._records.get(decoder_id)
-        if record is not None and record.release(time.monotonic()):
+        if record is not None and record.release(self._clock()):
             self.report(events.QUARANTINE_LIFTED, decoder_id=decoder_id)
 
     def forget(self, decoder_id: int) -> None:
@@ -139,10 +149,10 @@ class DecoderPool:
     def statistics(self, decoder_id: int) -> DecoderStatistics | None:
         """None for a decoder that was never called since the pool started."""
         record = self._records.get(decoder_id)
-        return None if record is None else record.statistics(time.monotonic())
+        return None if record is None else record.statistics(self._clock())
 
     def all_statistics(self) -> list[DecoderStatistics]:
-        now = time.monotonic()
+        now = self._clock()
         return [record.statistics(now) for record in self._records.values()]
 
     def health(self) -> PoolHealth:
@@ -162,6 +172,12 @@ class DecoderPool:
         if result.status is Status.MISSING_CODE:
             link.forget_code(job)
             self._routing.send_again(lane, job)
+            return
+        # Whoever says so of another call than a trial lies, and is treated below as one who does.
+        if result.status is Status.CUT_SHORT and job.is_trial and job.standing is not None:
+            link.forget_code(job)
+            spent_s = max(self._settings.trial_limit_s, result.cpu_us / US_PER_S)
+            self._finish(job, result, self._routing.cut_short(job, job.standing, spent_s))
             return
         if result.status is Status.LIMIT:
             link.forget_code(job)
@@ -224,12 +240,19 @@ class DecoderPool:
             _hand_out(job)
         else:
             _count(job.record.recorder, result, error)
-            self._routing.judge(job, job.standing, error)
+            self._routing.judge(job, job.standing, error, spent_s=self._spent_s(result, error))
             order = job.record.order
             while order and order[0].outcome is not None:
                 _hand_out(order.popleft())
         if not self._unanswered:
             self._all_answered.set()
+
+    def _spent_s(self, result: WorkResult | None, error: DecodeError | None) -> float:
+        """What the call took of the processor, as far as that is known."""
+        if result is not None:
+            return result.cpu_us / US_PER_S
+        was_killed = isinstance(error, ScriptLimitExceeded)
+        return self._settings.wall_limit_s if was_killed else self._settings.cpu_limit_s
 
     def _watch_later(self) -> None:
         delay_s = self._settings.wall_limit_s / _WATCHES_PER_LIMIT

@@ -33,7 +33,7 @@ class DecoderRecord:
     def release(self, now: float) -> bool:
         """Forgives every version; True when one of them was in quarantine."""
         standings = self._standings.values()
-        was_quarantined = any(each.quarantined_until(now) is not None for each in standings)
+        was_quarantined = any(each.shut_out_until(now) is not None for each in standings)
         for standing in standings:
             standing.release()
         return was_quarantined
@@ -41,7 +41,7 @@ class DecoderRecord:
     def statistics(self, now: float) -> DecoderStatistics:
         recorder = self.recorder
         standing = self.standing(self.version)
-        until = standing.quarantined_until(now)
+        until = standing.shut_out_until(now)
         return DecoderStatistics(
             decoder_id=self.decoder_id,
             version=self.version,

@@ -1,7 +1,6 @@
 """Which lane a job takes, and what its outcome means for the decoder's next ones."""
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -16,9 +15,13 @@ from protocols.errors import (
     DecodeError,
     DecoderCrashed,
     DecoderQuarantined,
+    DecoderResting,
     DecoderUnavailable,
     ScriptLimitExceeded,
 )
+
+# Errors that say nothing about the script, because it did not run to its end.
+_NOT_RUN = (DecoderUnavailable, DecoderQuarantined)
 
 
 class Reporter(Protocol):
@@ -35,6 +38,7 @@ class Routing:
         *,
         refuse: Callable[[Job, DecodeError], None],
         report: Reporter,
+        clock: Callable[[], float],
     ) -> None:
         """`refuse` settles a job that will not run. It is called from the loop, never in `route`."""
         self.is_open = False
@@ -42,6 +46,7 @@ class Routing:
         self._fleet = fleet
         self._refuse = refuse
         self._report = report
+        self._clock = clock
         self._shared = [
             Lane(f"shared-{number}", settings, shared=True, travels_alone=_travels_alone)
             for number in range(settings.workers)
@@ -64,13 +69,15 @@ class Routing:
         else:
             self._shared[hash(job.record.decoder_id) % len(self._shared)].push(job)
 
-    def judge(self, job: Job, standing: Standing, error: DecodeError | None) -> None:
-        """Draws the consequences of an outcome."""
+    def judge(
+        self, job: Job, standing: Standing, error: DecodeError | None, *, spent_s: float
+    ) -> None:
+        """Draws the consequences of an outcome; the call took so much time of the processor."""
         if error is None and standing.is_trusted and standing.on_trial is None:
             return
         if isinstance(error, ScriptLimitExceeded | DecoderCrashed):
-            self._strike(job, standing, error)
-        elif standing.is_on_probation and not isinstance(error, DecoderUnavailable):
+            self._strike(job, standing, error, spent_s)
+        elif standing.is_on_probation and not isinstance(error, _NOT_RUN):
             standing.behave()
         if standing.on_trial is job:
             standing.on_trial = None
@@ -92,12 +99,21 @@ class Routing:
         What waits for the same worker waits for the verdict instead.
         """
         standing = job.standing
-        if standing is None or not standing.doubt(job, time.monotonic()):
+        if standing is None or not standing.doubt(job, self._clock()):
             return False
         job.isolated = True
         standing.held += self._take_out(self._shared, job, standing)
         self._penalty.put_back([job])
         return True
+
+    def cut_short(self, job: Job, standing: Standing, spent_s: float) -> DecodeError:
+        """A trial was cut: the version rests; the error says how long."""
+        now = self._clock()
+        standing.cut_short(now, spent_s)
+        left_s = (standing.shut_out_until(now) or now) - now
+        decoder_id, version = job.version_key
+        self._report(events.TRIAL_CUT, decoder_id=decoder_id, version=version, rest_s=left_s)
+        return _shut_out(standing, now)
 
     def put_back(self, lane: Lane, jobs: Sequence[Job]) -> None:
         """Jobs whose worker died run again; those that are isolated, where nobody waits for them."""
@@ -105,30 +121,40 @@ class Routing:
             place.put_back([job for job in jobs if self._lane_after_loss(lane, job) is place])
 
     def _route_apart(self, job: Job, standing: Standing) -> None:
-        now = time.monotonic()
-        until = standing.quarantined_until(now)
+        now = self._clock()
+        until = standing.shut_out_until(now)
         if until is not None:
-            self._refuse_soon(job, _quarantined(until - now))
+            self._refuse_soon(job, _shut_out(standing, now))
         elif not standing.is_on_probation:
             standing.strikes(now)
             self._penalty.push(job)
         elif standing.on_trial is None:
             standing.on_trial = job
+            job.is_trial = standing.wants_trial
             self._penalty.push(job)
         else:
             standing.held.append(job)
 
-    def _strike(self, job: Job, standing: Standing, error: DecodeError) -> None:
+    def _strike(self, job: Job, standing: Standing, error: DecodeError, spent_s: float) -> None:
         decoder_id, version = job.version_key
-        self._report(events.STRIKE_GIVEN, decoder_id=decoder_id, version=version, reason=error.code)
-        now = time.monotonic()
-        if not standing.strike(now):
+        now = self._clock()
+        is_quarantined = standing.strike(now, spent_s)
+        until = standing.shut_out_until(now)
+        left_s = 0.0 if until is None else until - now
+        self._report(
+            events.STRIKE_GIVEN,
+            decoder_id=decoder_id,
+            version=version,
+            reason=error.code,
+            rest_s=left_s,
+        )
+        if is_quarantined:
+            self._report(events.QUARANTINE_STARTED, decoder_id=decoder_id, duration_s=left_s)
+        if until is None:
             self._penalty.put_back(self._take_out(self._shared, job, standing))
             return
-        left_s = (standing.quarantined_until(now) or now) - now
-        self._report(events.QUARANTINE_STARTED, decoder_id=decoder_id, duration_s=left_s)
         for waiting in self._take_out(self._fleet.lanes, job, standing):
-            self._refuse_soon(waiting, _quarantined(left_s))
+            self._refuse_soon(waiting, _shut_out(standing, now))
 
     def _take_out(self, lanes: Sequence[Lane], job: Job, standing: Standing) -> list[Job]:
         """Everything of that job's version that waits in these lanes."""
@@ -151,8 +177,20 @@ def _travels_alone(job: Job) -> bool:
     return job.isolated or (job.record is not None and job.record.recorder.is_slow)
 
 
-def _quarantined(left_s: float) -> DecoderQuarantined:
+def _shut_out(standing: Standing, now: float) -> DecoderQuarantined:
+    until = standing.quarantined_until(now)
+    if until is None:
+        rest_s = max(0.0, (standing.shut_out_until(now) or now) - now)
+        return DecoderResting(
+            f"The decoder took very long and runs again in {_whole_s(rest_s)} s; until then its "
+            "messages are kept",
+            rest_s=rest_s,
+        )
     return DecoderQuarantined(
         "The decoder exceeded its limits too often and is not run for another "
-        f"{max(1, round(left_s))} s; change the script or release it"
+        f"{_whole_s(until - now)} s; change the script or release it"
     )
+
+
+def _whole_s(seconds: float) -> int:
+    return max(1, round(seconds))

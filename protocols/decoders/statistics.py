@@ -14,7 +14,8 @@ _MEAN_WEIGHT = 0.2
 class DecoderStatistics:
     """Since the pool started. Times are the script's own, over its last hundred calls.
 
-    `strikes` are those that still count; `version` is the one that was called last.
+    `strikes` are those that still count; `version` is the one that was called last;
+    `quarantined_until` is when it runs again, if it rests or is in quarantine.
     """
 
     decoder_id: int

@@ -40,6 +40,7 @@ _LIMIT_SENTENCES = {
     "cpu": "The script ran longer than {cpu_ms} ms",
     "load": "The script needed longer than {load_ms} ms to load",
 }
+_TIME_LIMITS = ("cpu", "load")
 
 
 class _Function(Protocol):
@@ -69,14 +70,15 @@ class Failure(Exception):
 class ScriptContext:
     """One script, loaded in a context of its own."""
 
-    def __init__(self, code: str, limits: WorkerLimits) -> None:
+    def __init__(self, code: str, limits: WorkerLimits, *, is_trial: bool) -> None:
         """Raises: Failure when the script cannot be loaded; the object is of no use then."""
         self.calls = 0
+        self._limits = limits
         self.convention: str | None = None
         context = _quickjs.Context()
         context.set_memory_limit(limits.memory_limit_bytes)
         context.set_max_stack_size(limits.stack_limit_bytes)
-        context.set_time_limit(limits.load_limit_s)
+        context.set_time_limit(limits.trial_limit_s if is_trial else limits.load_limit_s)
         self._context = context
         select = context.eval(_HARNESS)(limits.result_limit_bytes)
         self._run = cast(_Function, select("run"))
@@ -85,11 +87,12 @@ class ScriptContext:
             for shim in _SHIMS:
                 context.eval(shim)
         self._load(cast(_Function, select("load")), code)
-        context.set_time_limit(limits.cpu_limit_s)
+        self._call_limit_s = 0.0
 
     def run(self, item: WorkItem) -> tuple[str, _Report | None]:
         """Returns the result's JSON and, if the script said more, the report. Raises: Failure."""
         self.calls += 1
+        self._limit_call(item)
         try:
             payload, metadata = str(item.payload, "utf-8"), str(item.metadata, "utf-8")
         except UnicodeDecodeError:
@@ -108,6 +111,13 @@ class ScriptContext:
         if report.body is None:
             raise Failure(report.kind or "script", report.message or "", report)
         return report.body, report
+
+    def _limit_call(self, item: WorkItem) -> None:
+        limits = self._limits
+        limit_s = limits.trial_limit_s if item.is_trial else limits.cpu_limit_s
+        if limit_s != self._call_limit_s:
+            self._call_limit_s = limit_s
+            self._context.set_time_limit(limit_s)
 
     def _load(self, load: _Function, code: str) -> None:
         try:
@@ -164,7 +174,7 @@ class Engine:
             return WorkResult(item.sequence, Status.MISSING_CODE, None, 0, 0)
         convention: str | None = None
         try:
-            script = self._context_of(key)
+            script = self._context_of(key, is_trial=item.is_trial)
             convention = script.convention if item.function == "uplink" else item.function
             text, report = script.run(item)
             body = self._body_of(text)
@@ -195,7 +205,7 @@ class Engine:
         self._contexts.pop(key, None)
         self._codes.pop(key, None)
 
-    def _context_of(self, key: tuple[int, str]) -> ScriptContext:
+    def _context_of(self, key: tuple[int, str], *, is_trial: bool) -> ScriptContext:
         """Raises: Failure when the script does not load; it is kept, so loading is tried once."""
         known = self._contexts.get(key)
         if isinstance(known, ScriptContext) and known.calls >= self._limits.recycle_after_calls:
@@ -203,7 +213,8 @@ class Engine:
             known = None
         if known is None:
             try:
-                known = ScriptContext(str(self._codes[key], "utf-8"), self._limits)
+                code = str(self._codes[key], "utf-8")
+                known = ScriptContext(code, self._limits, is_trial=is_trial)
             except Failure as failure:
                 failure.report = None
                 known = failure
@@ -228,7 +239,9 @@ class Engine:
     ) -> WorkResult:
         status, message = Status.FAILED, failure.message
         if failure.kind != "script":
-            status, message = Status.LIMIT, self._sentences[failure.kind]
+            is_cut = item.is_trial and failure.kind in _TIME_LIMITS
+            status = Status.CUT_SHORT if is_cut else Status.LIMIT
+            message = self._sentences[failure.kind]
             self._forget((item.decoder_id, item.version))
         report = failure.report
         cpu_us, wall_us = _spent(started)

@@ -125,6 +125,7 @@ class WorkerLink:
             request.payload,
             request.metadata,
             job.received_ms,
+            job.is_trial,
         )
 
     def _write(self, data: bytes) -> None:

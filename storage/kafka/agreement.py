@@ -13,7 +13,7 @@ from typing import Final
 
 from protocols.errors import JournalMismatch
 from storage.database import Database
-from storage.kafka.cluster import ClusterView, Reach, SeenTopic
+from storage.kafka.cluster import MISSING_AFTER_S, ClusterView, Reach, SeenTopic
 from storage.kafka.registration import (
     Registration,
     next_offset,
@@ -109,18 +109,19 @@ async def check_topic(view: ClusterView, registration: Registration) -> SeenTopi
     Raises:
         JournalMismatch: it is not what was registered.
     """
-    seen = await view.topic(registration.topic)
+    seen = await view.topic(registration.topic, patience_s=MISSING_AFTER_S)
     refuse(topic_disagreement(registration, seen))
     assert seen is not None, "a missing topic is a disagreement"
     return seen
 
 
-def check_readable(registration: Registration, seen: SeenTopic | None) -> SeenTopic:
+async def check_readable(view: ClusterView, registration: Registration) -> SeenTopic:
     """Check for a worker, which reads a topic that only grew to its end under the registered count.
 
     Raises:
         JournalMismatch: the topic is not what was registered.
     """
+    seen = await view.topic(registration.topic, patience_s=MISSING_AFTER_S)
     found = topic_disagreement(registration, seen)
     if found is not None and found.kind is not Kind.PARTITIONS_GREW:
         refuse(found)

@@ -22,8 +22,12 @@ from protocols.errors import ConnectionLost, InvalidSettings
 from storage.kafka._metadata import TopicIdRequest
 from storage.kafka.library_log import quieten_library
 from storage.kafka.settings import KafkaSettings
+from storage.kafka.whole import whole
 
 REQUEST_TIMEOUT_S: Final = 5.0
+
+MISSING_AFTER_S: Final = 1.0
+"""A topic that none has heard of for so long is not there."""
 
 _RETRY_S: Final = 0.1
 _EARLIEST: Final = -2
@@ -66,8 +70,20 @@ class ClusterView:
     def __init__(self, admin: AIOKafkaAdminClient) -> None:
         self._admin = admin
 
-    async def topic(self, name: str) -> SeenTopic | None:
-        """Return the topic, or None when there is none of this name."""
+    async def topic(self, name: str, *, patience_s: float = 0.0) -> SeenTopic | None:
+        """Return the topic, or None when there is none of this name for so long.
+
+        The broker that is asked may not have heard of it yet, which only matters to who would
+        otherwise draw conclusions.
+        """
+        until = asyncio.get_running_loop().time() + patience_s
+        while True:
+            seen = await self._topic(name)
+            if seen is not None or asyncio.get_running_loop().time() >= until:
+                return seen
+            await asyncio.sleep(_RETRY_S)
+
+    async def _topic(self, name: str) -> SeenTopic | None:
         answer = await self._ask(TopicIdRequest([name]))
         error_code, _, topic_id, _, partitions, *_ = answer.topics[0]
         error = for_code(error_code)
@@ -82,17 +98,6 @@ class ClusterView:
             partitions=len(partitions),
             leaders={one[1]: one[2] for one in partitions if one[2] >= 0},
         )
-
-    async def wait_for(self, name: str) -> SeenTopic:
-        """Return a topic that was just made: the broker that is asked may not have heard of it yet."""
-        try:
-            async with asyncio.timeout(REQUEST_TIMEOUT_S):
-                while True:
-                    if (seen := await self.topic(name)) is not None:
-                        return seen
-                    await asyncio.sleep(_RETRY_S)
-        except TimeoutError as error:
-            raise ConnectionLost(f"Kafka does not know the topic {name} yet.") from error
 
     async def reach(self, topic: SeenTopic, partitions: Iterable[int]) -> dict[int, Reach]:
         """Return how far these partitions reach; waits a while for leaders that are being chosen."""
@@ -193,8 +198,7 @@ async def cluster_view(settings: KafkaSettings) -> AsyncIterator[ClusterView]:
     )
     try:
         try:
-            async with asyncio.timeout(REQUEST_TIMEOUT_S):
-                await admin.start()
+            await whole(admin.start())
         except (KafkaError, OSError, TimeoutError) as error:
             raise ConnectionLost(_unreachable(settings)) from error
         yield ClusterView(admin)

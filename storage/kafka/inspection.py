@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import structlog
 from sqlalchemy import bindparam, delete
 
-from protocols.errors import Conflict
+from protocols.errors import Conflict, ConnectionLost
 from storage.database import Database, Transaction
 from storage.kafka import events
 from storage.kafka.agreement import (
@@ -20,7 +20,7 @@ from storage.kafka.agreement import (
     reach_disagreements,
     topic_disagreement,
 )
-from storage.kafka.cluster import ClusterView, Reach, SeenTopic, cluster_view
+from storage.kafka.cluster import MISSING_AFTER_S, ClusterView, Reach, SeenTopic, cluster_view
 from storage.kafka.registration import (
     Registration,
     behind,
@@ -117,7 +117,7 @@ async def accept(
 
 async def _describe(view: ClusterView, database: Database) -> JournalDescription:
     registration = await read_registration(database)
-    seen = await view.topic(registration.topic)
+    seen = await view.topic(registration.topic, patience_s=MISSING_AFTER_S)
     reaches = {} if seen is None else await view.reach(seen, range(seen.partitions))
     cursors = await read_cursors(database, registration.journal_partitions)
     disagreements = [one for one in [topic_disagreement(registration, seen)] if one is not None]
@@ -154,7 +154,10 @@ async def _recreate(
         raise Conflict(before.disagreements[0].text)
     name = before.registration.topic
     await view.create(replace(raw_topic(settings), name=name))
-    return await view.wait_for(name)
+    seen = await view.topic(name, patience_s=MISSING_AFTER_S)
+    if seen is None:
+        raise ConnectionLost(f"Kafka has made the topic {name}, but does not show it.")
+    return seen
 
 
 def _check_nothing_waits(before: JournalDescription) -> None:

@@ -37,12 +37,15 @@ from storage.kafka.reading import read_records
 from storage.kafka.registration import Registration, next_offset, read_registration
 from storage.kafka.settings import KafkaSettings
 from storage.kafka.unreadable import Unreadable, keep_unreadable
+from storage.kafka.whole import whole
 
 _POLL_MS: Final = 200
 _POLL_RECORDS: Final = 1_000
 _WATCH_S: Final = 2.0
 # A broker may be started again meanwhile. Longer, and what this process holds is no use to it.
 _PATIENCE_S: Final = 15.0
+# Its partitions wait for it, and others may be able to write: it joins again when it can.
+_UNWRITABLE_S: Final = 8.0
 # Below the session's timeout: while claims are taken no heartbeats are sent.
 _CLAIM_S: Final = 4.0
 _GIVE_UP_S: Final = 1.0
@@ -95,7 +98,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
     async def _join(self) -> None:
         try:
             self._consumer.subscribe([self._registration.topic], listener=self)
-            await self._consumer.start()
+            await whole(self._consumer.start())
         except (KafkaError, OSError, TimeoutError) as error:
             raise ConnectionLost(f"Kafka cannot be reached: {error!r}.") from error
 
@@ -254,7 +257,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
         """What was to be read next is not there: raise why."""
         cursors = {partition: held.cursor for partition, held in self.held.items()}
         async with cluster_view(self._settings) as view:
-            seen = check_readable(self._registration, await view.topic(self._registration.topic))
+            seen = await check_readable(view, self._registration)
             reaches = await view.reach(seen, range(self._registration.partitions))
         await check_reach(self._database, self._registration, cursors, reaches)
         raise ConnectionLost("Kafka has deleted records while they were being read.")
@@ -281,6 +284,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
         heard_at = loop.time()
         while True:
             await asyncio.sleep(_WATCH_S)
+            self._check_writable()
             try:
                 async with asyncio.timeout(_PATIENCE_S / 2):
                     await self._look()
@@ -291,9 +295,19 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
             else:
                 heard_at = loop.time()
 
+    def _check_writable(self) -> None:
+        health = self._database.health()
+        if health.is_ok or health.since is None:
+            return
+        away_s = (datetime.now(UTC) - health.since).total_seconds()
+        if away_s > _UNWRITABLE_S:
+            raise StorageUnavailable(
+                f"The database cannot be written for {away_s:.0f} s: others go on with the journal."
+            )
+
     async def _look(self) -> None:
         async with cluster_view(self._settings) as view:
-            check_readable(self._registration, await view.topic(self._registration.topic))
+            await check_readable(view, self._registration)
         with suppress(StorageUnavailable):  # whoever writes finds out
             if await read_registration(self._database) != self._registration:
                 self.fail(ConnectionLost("The journal's topic was replaced."))

@@ -1,6 +1,7 @@
 """Opening and ending a producer, also while no broker answers."""
 
 import asyncio
+import itertools
 from typing import Final
 
 import structlog
@@ -11,6 +12,7 @@ from protocols.errors import ConnectionLost
 from storage.kafka import events
 from storage.kafka.library_log import quieten_library
 from storage.kafka.settings import KafkaSettings
+from storage.kafka.whole import whole
 
 BATCH_BYTES: Final = 512 * 1024
 """How much of one partition goes to the broker at once. What waits meanwhile makes the next batch."""
@@ -41,8 +43,11 @@ async def open_producer(settings: KafkaSettings, topic: str) -> AIOKafkaProducer
         metadata_max_age_ms=30_000,
     )
     try:
+        # What the producer's own start does. Its second half waits for ever while no broker answers, its
+        # first half must not be cancelled.
+        await whole(producer.client.bootstrap())
         async with asyncio.timeout(_START_TIMEOUT_S):
-            await producer.start()
+            await producer._sender.start()
             await producer.partitions_for(topic)
     except (KafkaError, OSError, TimeoutError) as error:
         await end_producer(producer)
@@ -56,10 +61,18 @@ async def open_producer(settings: KafkaSettings, topic: str) -> AIOKafkaProducer
 async def end_producer(producer: AIOKafkaProducer) -> None:
     """Stop the producer at once; what it has not delivered fails for whoever waits for it."""
     # There is no public way: stopping waits until everything is delivered, for ever.
-    producer._message_accumulator.fail_all(KafkaError("The producer was ended."))
+    accumulator = producer._message_accumulator
+    for batch in itertools.chain(*accumulator._batches.values()):
+        batch._drain_waiter.add_done_callback(_look_at)  # else it is told that nobody has
+    accumulator.fail_all(KafkaError("The producer was ended."))
     try:
         await producer.stop()
     except (KafkaError, KeyError) as error:
         # What ended its sender comes out here, after everything was closed but the connections.
         _log.debug(events.KAFKA_LIBRARY_REPORT, text=repr(error))
         await producer.client.close()
+
+
+def _look_at(done: "asyncio.Future[None]") -> None:
+    if not done.cancelled():
+        done.exception()

@@ -40,7 +40,7 @@ class KafkaReader(JournalReader):
     async def run(self, listener: JournalListener) -> None:
         registration = await read_registration(self._database)
         async with cluster_view(self._settings) as view:
-            check_readable(registration, await view.topic(registration.topic))
+            await check_readable(view, registration)
         self._registration = registration
         self._membership = Membership(
             database=self._database,

@@ -5,11 +5,12 @@ from typing import Final
 
 import structlog
 
+from protocols.errors import ConnectionLost
 from storage.database import Database
 from storage.instants import microseconds
 from storage.kafka import events
 from storage.kafka.agreement import check_all
-from storage.kafka.cluster import ClusterView, WantedTopic, cluster_view
+from storage.kafka.cluster import MISSING_AFTER_S, ClusterView, WantedTopic, cluster_view
 from storage.kafka.registration import Registration, find_registration, register
 from storage.kafka.settings import KafkaSettings
 
@@ -46,7 +47,11 @@ async def _begin(
     view: ClusterView, settings: KafkaSettings, database: Database, registered_at: int
 ) -> Registration:
     await _make(view, raw_topic(settings))
-    seen = await view.wait_for(settings.raw_topic)
+    seen = await view.topic(settings.raw_topic, patience_s=MISSING_AFTER_S)
+    if seen is None:
+        raise ConnectionLost(
+            f"Kafka has made the topic {settings.raw_topic}, but does not show it."
+        )
     reaches = await view.reach(seen, range(seen.partitions))
     beginnings = {partition: reach.beginning for partition, reach in reaches.items()}
     wanted = Registration.of(seen, registered_at=registered_at)

@@ -40,6 +40,8 @@ _SERVER_OPTIONS: Final = {
     "tcp_user_timeout": f"{_UNACKNOWLEDGED_LIMIT_MS}",
     "client_min_messages": "warning",
 }
+# With these libpq finds out by itself whether the server wants encryption.
+_ASKING_MODES: Final = ("allow", "prefer")
 _NAME_LIMIT: Final = 63
 
 
@@ -66,6 +68,7 @@ class DatabaseAddress:
                 ]
             )
         self._given = given
+        self._route: dict[str, Any] = {}
         # The token tells our own sessions from those of an earlier process with this number.
         token = secrets.token_hex(4)
         host = socket.gethostname()
@@ -95,3 +98,25 @@ class DatabaseAddress:
             "application_name": self.application_name,
             "client_encoding": "UTF8",
         }
+
+    def follow(self, connection: Any) -> None:
+        """Remember how this session, which blocks, was reached: `direct_parameters` go the same way."""
+        info = connection.info
+        self._route = {"host": info.host, "port": info.port, "gssencmode": "disable"}
+        if not info.host.startswith("/"):
+            self._route["hostaddr"] = _peer(connection)
+        if self._given.get("sslmode", "prefer") in _ASKING_MODES:
+            self._route["sslmode"] = "require" if info.ssl_in_use else "disable"
+
+    def direct_parameters(self) -> dict[str, Any]:
+        """Return parameters for a session that does not block, which reach one server in one attempt.
+
+        Where libpq has to try a second address, or again without encryption, it does so over
+        another socket, and aiopg would go on watching the first. Looking a name up would block.
+        """
+        return {**self.parameters(), **self._route}
+
+
+def _peer(connection: Any) -> str:
+    with socket.socket(fileno=os.dup(connection.fileno())) as same:
+        return str(same.getpeername()[0])

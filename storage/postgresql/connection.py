@@ -38,6 +38,7 @@ def connect(address: DatabaseAddress) -> Any:
     try:
         connection.autocommit = True
         prepare(connection, address)
+        address.follow(connection)
         with connection.cursor() as cursor:
             cursor.execute(f"{_DURABLE}; {session_settings(connection)}")
     except psycopg2.Error as exc:
@@ -47,6 +48,15 @@ def connect(address: DatabaseAddress) -> Any:
         connection.close()
         raise
     return connection
+
+
+def find_way(address: DatabaseAddress) -> None:
+    """See how the server can be reached now, for `DatabaseAddress.direct_parameters`. Blocks.
+
+    Raises:
+        StorageUnavailable: it cannot.
+    """
+    connect(address).close()
 
 
 def prepare(connection: Any, address: DatabaseAddress) -> None:

@@ -7,7 +7,9 @@ the answer is there. Other tasks run meanwhile; the unit never leaves the loop's
 The transaction begins in the round trip of the unit's first statement; the snapshot is that
 statement's. A unit whose connection is lost runs once more on a fresh one, since it only reads.
 aiopg's pool does not wake those who wait when a broken connection comes back, so the number of units at
-work is bounded before it is asked, and it always has a place left.
+work is bounded before it is asked, and it always has a place left. aiopg cannot follow libpq to a second
+address either: sessions that block find the way (see `DatabaseAddress.direct_parameters`), and a
+pool that fails to connect is replaced by one that takes the way as it is then.
 """
 
 import asyncio
@@ -22,9 +24,9 @@ from sqlalchemy.util import await_only, greenlet_spawn
 from protocols.errors import StorageUnavailable
 from storage.database import Parameters, Reader, Row
 from storage.postgresql.address import CONNECT_TIMEOUT_S, STATEMENT_TIMEOUT_S, DatabaseAddress
-from storage.postgresql.connection import prepare, session_settings
+from storage.postgresql.connection import find_way, prepare, session_settings
 from storage.postgresql.errors import translated, unreachable
-from storage.postgresql.stale_watch import forget_watch
+from storage.postgresql.loop_connection import loop_parameters, watch_for_loss
 from storage.postgresql.statements import StatementCache
 
 # Each is a process on the server. More units wait their turn.
@@ -43,19 +45,12 @@ class ReaderPool:
         self._places = asyncio.Semaphore(_CONNECTIONS)
         self._statements = StatementCache()
         self._pool: aiopg.Pool | None = None
+        self._finding = asyncio.Lock()
         self._is_open = True
 
     async def open(self) -> None:
-        self._pool = await aiopg.create_pool(
-            minsize=0,
-            maxsize=_CONNECTIONS,
-            timeout=CONNECT_TIMEOUT_S,
-            enable_json=False,
-            enable_hstore=False,
-            enable_uuid=False,
-            on_connect=self._prepare,
-            **self._address.parameters(),
-        )
+        """Call after a session that blocks has found the way to the server."""
+        await self._open_pool()
 
     async def close(self) -> None:
         """Let the units that run come to their end, then close."""
@@ -82,7 +77,7 @@ class ReaderPool:
                 raise StorageUnavailable(str(exc)) from exc.__cause__
 
     async def _read(self, unit: Callable[[Reader], T]) -> T:
-        connection = await self._acquire()
+        pool, connection = await self._acquire()
         reader = PostgresqlReader(connection, self._statements, self._timeout_s)
         try:
             result = await greenlet_spawn(unit, reader)
@@ -94,29 +89,60 @@ class ReaderPool:
                 await _give_up(reader, connection)
             raise
         finally:
-            self._opened().release(connection)
+            pool.release(connection)
         return result
 
-    async def _acquire(self) -> aiopg.Connection:
+    async def _acquire(self) -> tuple[aiopg.Pool, aiopg.Connection]:
         pool = self._opened()
-        if not self._is_open:
-            raise StorageUnavailable("The database is closed.")
+        try:
+            return pool, await self._connection(pool)
+        except SessionLost:
+            await self._find_way(pool)
+        pool = self._opened()
+        return pool, await self._connection(pool)
+
+    async def _connection(self, pool: aiopg.Pool) -> aiopg.Connection:
         try:
             return await pool.acquire()
         except (psycopg2.Error, UnicodeError) as exc:
-            raise unreachable(exc, self._address) from None
-        except TimeoutError as exc:
-            raise unreachable(TimeoutError("no answer in time"), self._address) from exc
-        except RuntimeError as exc:
-            forget_watch(exc)
-            raise SessionLost("The connection could not be watched.") from exc
+            raise SessionLost(str(unreachable(exc, self._address))) from None
+        except OSError as exc:  # among them TimeoutError
+            reason = TimeoutError("no answer in time")
+            raise SessionLost(str(unreachable(reason, self._address))) from exc
+        except AssertionError as exc:
+            # So aiopg's pool puts it that a connection was lost just when it was to be given out.
+            raise SessionLost("The connection was lost before it was used.") from exc
+
+    async def _find_way(self, failed: aiopg.Pool) -> None:
+        """Look where the server is by now, and take another pool there."""
+        async with self._finding:
+            if self._pool is not failed:
+                return
+            await asyncio.to_thread(find_way, self._address)
+            await self._open_pool()
+        # What is read over it at present goes on; its connections are closed as they come back.
+        failed.close()
+        await failed.clear()
+
+    async def _open_pool(self) -> None:
+        self._pool = await aiopg.create_pool(
+            minsize=0,
+            maxsize=_CONNECTIONS,
+            timeout=CONNECT_TIMEOUT_S,
+            enable_json=False,
+            enable_hstore=False,
+            enable_uuid=False,
+            on_connect=self._prepare,
+            **loop_parameters(self._address),
+        )
 
     def _opened(self) -> aiopg.Pool:
-        if self._pool is None:
-            raise StorageUnavailable("The database is not open yet.")
+        if self._pool is None or not self._is_open:
+            raise StorageUnavailable("The database is closed.")
         return self._pool
 
     async def _prepare(self, connection: aiopg.Connection) -> None:
+        watch_for_loss(connection)
         try:
             prepare(connection.raw, self._address)
             cursor = await connection.cursor()
@@ -160,17 +186,14 @@ class PostgresqlReader:
     async def end(self, text: str) -> None:
         """Give the snapshot back, if there is one."""
         if self._has_begun:
-            await self._execute(text, None)
+            await self._fetch(text, None)
 
     async def _fetch(self, text: str, values: Any) -> list[Any]:
-        cursor = await self._execute(text, values)
-        rows: list[Any] = cursor.fetchall() if cursor.description else []
-        return rows
-
-    async def _execute(self, text: str, values: Any) -> Any:
         try:
             cursor = await self._connection.cursor(timeout=self._timeout_s)
             await cursor.execute(text, values)
+            # The answer is here as a whole; aiopg's own cursor would only wrap each fetch.
+            rows: list[Any] = cursor.raw.fetchall() if cursor.description else []
         except TimeoutError as exc:
             raise StorageUnavailable(
                 f"The server took longer than {self._timeout_s:g} s to answer."
@@ -184,8 +207,7 @@ class PostgresqlReader:
             raise StorageUnavailable("The server has ended the statement.") from exc
         except Exception as exc:
             raise self._translated(exc) from exc
-        # The answer is here as a whole; aiopg's own cursor would only wrap each fetch.
-        return cursor.raw
+        return rows
 
     def _translated(self, error: Exception) -> Exception:
         ours = translated(error)

@@ -15,8 +15,9 @@ import psycopg2
 from protocols.errors import StorageUnavailable
 from protocols.messages import TargetId
 from storage.postgresql.address import CONNECT_TIMEOUT_S, DatabaseAddress
+from storage.postgresql.connection import find_way
 from storage.postgresql.errors import unreachable
-from storage.postgresql.stale_watch import forget_watch
+from storage.postgresql.loop_connection import loop_parameters, watch_for_loss
 from storage.signals import OnSignal, Signals
 
 CHANNEL: Final = "tingbro_deliveries"
@@ -60,20 +61,20 @@ class PostgresqlSignals(Signals):
             connection.close()
 
     async def _connect(self) -> aiopg.Connection:
+        await asyncio.to_thread(find_way, self._address)
         try:
-            return await aiopg.connect(
+            connection = await aiopg.connect(
                 timeout=CONNECT_TIMEOUT_S,
                 enable_json=False,
                 enable_hstore=False,
                 enable_uuid=False,
-                **self._address.parameters(),
+                **loop_parameters(self._address),
             )
         except (psycopg2.Error, UnicodeError, TimeoutError) as exc:
             # `from None`: what the driver raised may quote what it was given.
             raise unreachable(exc, self._address) from None
-        except RuntimeError as exc:
-            forget_watch(exc)
-            raise unreachable(exc, self._address) from exc
+        watch_for_loss(connection)
+        return connection
 
     async def _ask(self, connection: aiopg.Connection, text: str, *values: str) -> None:
         """Run one statement. One that fails ends the session, so that it is made anew."""

@@ -19,7 +19,7 @@ from storage.postgresql.watch import Waiting
 
 # From so many rows on COPY costs this process less than a statement with the values in it: measured by
 # `benchmarks/bench_postgresql.py`. By way of a staging table it has two more statements to pay off.
-COPY_FROM_ROWS: Final = 8
+COPY_FROM_ROWS: Final = 4
 STAGE_FROM_ROWS: Final = 64
 
 _IN_FAILED_TRANSACTION: Final = "25P02"

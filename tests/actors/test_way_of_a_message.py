@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from actors import paths
-from protocols.errors import DecoderQuarantined, NotFound, ScriptError
+from protocols.errors import DecoderQuarantined, DecoderResting, NotFound, ScriptError
 from tests.support.decoder_stub import StubPool
 from tests.support.hub_in_process import HubInProcess
 from tests.support.receivers import Receiver, in_turn, status
@@ -157,6 +157,29 @@ async def test_what_a_decoder_failed_on_is_decoded_again_by_a_replay(
         250,
     )
     assert sorted(numbers(receiver)) == list(range(250))
+
+
+async def test_replay_waits_for_a_decoder_that_rests(
+    hub: HubInProcess, receiver: Receiver, pool: StubPool
+) -> None:
+    application_id = await hub.application()
+    device_id, api_key = await hub.device(application_id)
+    decoder_id = await hub.decoder()
+    await hub.connect(await hub.target(application_id, receiver.url), decoder_id, device_id)
+    pool.errors[decoder_id] = ScriptError("It threw.")
+    for number in range(3):
+        await hub.post(api_key, number)
+    await hub.settled()
+    pool.held.add(decoder_id)
+    await hub.hub.replay(decoder_id, None, None)
+    await pool.holds(3)
+
+    pool.errors[decoder_id] = DecoderResting("Its first call took long.", rest_s=0.01)
+    pool.let_go(decoder_id)
+    pool.errors.clear()
+    await receiver.wait_for(3)
+
+    assert sorted(numbers(receiver)) == [0, 1, 2]
 
 
 async def test_replay_goes_on_when_the_decoders_are_replaced_under_it(

@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from protocols.errors import HubFull, RowRefused
 from storage import Database, open_database
+from storage.append_unit import AppendUnit
 from storage.database import DatabaseHealth
 from storage.embedded_journal import EmbeddedJournal
 from storage.journal import JournalLimits
@@ -183,3 +185,58 @@ async def test_unsettled_entries_are_read_in_order_beyond_a_position_and_up_to_a
     await pipeline.commit(result(entries[2]), cursor=0)
     found = await pipeline.journal.unsettled_after(entries[0].position, 2)
     assert found == [entries[1], entries[3]]
+
+
+async def test_messages_that_come_right_after_each_other_are_written_by_one_unit(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with pipeline_on(database, JournalLimits(burst_s=60)) as pipeline:
+        units = _submitted(database, monkeypatch)
+        appends = []
+        for number in range(20):
+            appends.append(asyncio.create_task(pipeline.journal.append(uplink(number))))
+            await asyncio.sleep(0)
+        await asyncio.gather(*appends)
+    assert units[0].taken
+    assert len(units[0].taken) == len(appends)
+
+
+async def test_burst_without_an_end_does_not_keep_its_first_message_waiting(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with pipeline_on(database, JournalLimits(burst_s=0)) as pipeline:
+        units = _submitted(database, monkeypatch)
+        appends = []
+        while not units:
+            appends.append(asyncio.create_task(pipeline.journal.append(uplink(1))))
+            await asyncio.sleep(0)
+        assert len(appends) <= 3
+        await asyncio.gather(*appends)
+
+
+async def test_message_taken_in_just_before_the_journal_is_given_up_is_written_before_that(
+    database: Database,
+) -> None:
+    async with pipeline_on(database, JournalLimits(burst_s=60)) as pipeline:
+        last = asyncio.create_task(pipeline.journal.append(uplink(1)))
+        await asyncio.sleep(0)
+    async with pipeline_on(database) as pipeline:
+        assert pipeline.journal.waiting == 1
+        (next_entry,) = await pipeline.accept(uplink(2))
+        last_position = (await last).position
+        assert last_position is not None
+        assert last_position < next_entry.position
+
+
+def _submitted(database: Database, monkeypatch: pytest.MonkeyPatch) -> list[AppendUnit]:
+    """Note the units of the journal that are handed over from now on."""
+    units: list[AppendUnit] = []
+    submit = database.submit
+
+    def noting(unit: Any) -> Any:
+        if isinstance(unit, AppendUnit):
+            units.append(unit)
+        return submit(unit)
+
+    monkeypatch.setattr(database, "submit", noting)
+    return units

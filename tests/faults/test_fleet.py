@@ -32,6 +32,10 @@ _PAUSE_S: Final = 0.3
 _EXPECTED: Final = (
     "writer.results.wait",
     "database.write.fail",
+    # A process that was frozen finds that the time for stopping something is over.
+    "actor.instance.abandon",
+    "actor.hook.fail",
+    "actor.handler.stall",
 )
 
 

@@ -125,6 +125,16 @@ async def test_wrong_password_is_told_without_repeating_it(postgresql: Postgresq
     assert "refuses the password" in await refusal(open_database(url))
 
 
+async def test_second_of_several_servers_is_found_by_writer_and_readers(
+    postgresql: PostgresqlServer, postgresql_url: str
+) -> None:
+    here = f"127.0.0.1:{postgresql.port}"
+    database = open_database(postgresql_url.replace(here, f"127.0.0.1:1,{here}"))
+    await database.open()
+    assert await rows(database) == 0
+    await database.close()
+
+
 async def test_database_that_does_not_exist_is_told(postgresql: PostgresqlServer) -> None:
     assert "no such database" in await refusal(open_database(postgresql.url("nowhere")))
 

@@ -29,9 +29,11 @@ class Fleet:
         bootstrap_servers: str,
         workers: int = 2,
         partitions: int = 6,
+        worker_database_urls: Mapping[int, str] | None = None,
         settings: Mapping[str, str] | None = None,
     ) -> None:
-        """`settings`, named without the prefix, are for all its processes."""
+        """`worker_database_urls` are other ways to the same database, for some of the workers;
+        `settings`, named without the prefix, are for all processes."""
         self.database_url = database_url
         self._settings = {
             "DATABASE_URL": database_url,
@@ -43,7 +45,11 @@ class Fleet:
         }
         self._directory = directory
         self.web = self._process("web", "web")
-        self.workers = [self._process("worker", f"worker{number}") for number in range(workers)]
+        urls = worker_database_urls or {}
+        self.workers = [
+            self._process("worker", f"worker{number}", urls.get(number))
+            for number in range(workers)
+        ]
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -91,8 +97,10 @@ class Fleet:
         worker.start()
         return worker
 
-    def _process(self, role: str, name: str) -> HubProcess:
+    def _process(self, role: str, name: str, database_url: str | None = None) -> HubProcess:
         settings = {**self._settings, "PROCESS_NAME": name}
+        if database_url is not None:
+            settings["DATABASE_URL"] = database_url
         return HubProcess(self._directory / name, role=role, settings=settings)
 
 

@@ -13,29 +13,25 @@ from typing import Any, Self
 
 from sqlalchemy import Table, select
 
-from actors.hub import Hub, HubSettings, Stores
+from actors.hub import Hub, HubSettings
 from actors.membership import Membership
 from actors.ownership import Ownership
 from actors.runtime import ActorSystem
+from actors.stores import Stores
 from protocols.decoders import DecoderPool
 from protocols.targets import TargetResources
 from protocols.targets.http_session import http_session
 from storage import Database, open_database
 from storage.database import Transaction
 from storage.deferred import DeferredStore
-from storage.device_keys import DeviceKeys
-from storage.device_state import DeviceStates
 from storage.embedded_journal import EmbeddedJournal
 from storage.journal import Cursors, JournalLimits, JournalReader
 from storage.ledger import Ledger, LedgerBalance
 from storage.outbox import Outbox
-from storage.plans import PlanStore
 from storage.processes import ProcessIdentity
 from storage.results import CommitReport, MessageResult, ResultStore
-from storage.retention import Retention
 from storage.signals import Signals
 from storage.tables import entities
-from storage.target_settings import TargetSettings
 
 _STAMPS = {"created_at": 0, "updated_at": 0}
 
@@ -93,19 +89,8 @@ class HubInProcess:
         await self.database.open()
         self._session = http_session()
         self.hub = Hub(
-            Stores(
-                database=self.database,
-                appender=self.journal,
-                journal=self.journal,
-                ledger=self.ledger,
-                results=self.results,
-                outbox=self.outbox,
-                deferred=self.deferred,
-                device_states=DeviceStates(self.database),
-                device_keys=DeviceKeys(self.database),
-                plans=PlanStore(self.database),
-                target_settings=TargetSettings(self.database),
-                retention=Retention(self.database),
+            Stores.on(
+                self.database, journal=self.journal, appender=self.journal, results=self.results
             ),
             pool=self.pool,
             target_resources=TargetResources(http_session=self._session),

@@ -67,7 +67,8 @@ class HubProcess:
         if self.is_running:
             self.terminate()
         if kind is None:
-            assert self.unexpected_lines() == []
+            lines = self.unexpected_lines()
+            assert not lines, "\n".join(line[-2_000:] for line in lines[:10])
 
     @property
     def pid(self) -> int:

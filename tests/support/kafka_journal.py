@@ -51,9 +51,11 @@ async def delete_topic(settings: KafkaSettings) -> None:
 async def make_topic_anew(settings: KafkaSettings, *, partitions: int | None = None) -> None:
     """Delete the journal's topic and make another of its name, as somebody may by mistake."""
     await delete_topic(settings)
+    new = NewTopic(settings.raw_topic, partitions or settings.partitions, 1)
     async with administration(settings) as admin, asyncio.timeout(20):
-        new = NewTopic(settings.raw_topic, partitions or settings.partitions, 1)
         while (await admin.create_topics([new])).topic_errors[0][1]:  # noqa: ASYNC110  # nothing tells
+            await asyncio.sleep(_POLL_S)
+        while settings.raw_topic not in await admin.list_topics():  # noqa: ASYNC110  # nothing tells
             await asyncio.sleep(_POLL_S)
 
 

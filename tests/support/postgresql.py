@@ -73,14 +73,15 @@ class PostgresqlServer:
     def __exit__(self, *_error: object) -> None:
         self.close()
 
+    @property
+    def pid(self) -> int:
+        """The process that all others of the server descend from."""
+        assert self._process is not None
+        return self._process.pid
+
     def url(self, database: str, *, port: int | None = None, password: str = PASSWORD) -> str:
         """The database's URL; `port` is that of a proxy in front of the server."""
         return f"postgresql://{USER}:{quote(password, safe='')}@127.0.0.1:{port or self.port}/{database}"
-
-    @property
-    def pid(self) -> int:
-        assert self._process is not None, "it does not run"
-        return self._process.pid
 
     def start(self) -> None:
         """Start the server and wait until it answers; makes the cluster when there is none."""
@@ -219,8 +220,7 @@ class PostgresqlServer:
         process.wait(_START_TIMEOUT_S)
 
     def _signal(self, how: signal.Signals) -> None:
-        assert self._process is not None
-        for member in family(self._process.pid):
+        for member in family(self.pid):
             _send(member, how)
 
     def _make_template(self) -> None:

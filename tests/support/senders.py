@@ -19,16 +19,22 @@ class Senders:
     def of(self, writer: asyncio.StreamWriter) -> int | None:
         """Return the process that opened the connection, None when it is gone already."""
         if writer not in self._known:
-            port: int = writer.get_extra_info("peername")[1]
-            inode = _socket_at(port)
+            inode = _socket_between(_port(writer, "peername"), _port(writer, "sockname"))
             self._known[writer] = None if inode is None else _owner_of(inode)
         return self._known[writer]
 
 
-def _socket_at(port: int) -> str | None:
+def _port(writer: asyncio.StreamWriter, end: str) -> int:
+    port: int = writer.get_extra_info(end)[1]
+    return port
+
+
+def _socket_between(port: int, to_port: int) -> str | None:
+    """A port may be in use towards several others at once: both ends tell the connection."""
     for line in _TCP.read_text().splitlines()[1:]:
         fields = line.split()
-        if int(fields[1].rpartition(":")[2], 16) == port:
+        here, there = (int(fields[place].rpartition(":")[2], 16) for place in (1, 2))
+        if (here, there) == (port, to_port):
             return fields[9]
     return None
 

@@ -118,7 +118,8 @@ async def test_topic_is_made_and_written_to_over_tls_with_a_login(guarded: dict[
     async with cluster_view(settings) as view:
         wanted = WantedTopic(name="guarded", partitions=1, replication=1, options={})
         assert await view.create(wanted)
-        seen = await view.wait_for("guarded")
+        seen = await view.topic("guarded", patience_s=5.0)
+        assert seen is not None
         producer = await open_producer(settings, "guarded")
         await producer.send_and_wait("guarded", b"value")
         await end_producer(producer)

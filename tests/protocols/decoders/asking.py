@@ -20,8 +20,10 @@ _ids = itertools.count(1)
 
 
 def quick_settings(**changes: Any) -> DecoderSettings:
-    """Two workers; everything else as in production unless a test changes it."""
-    return DecoderSettings(**{"workers": 2, **changes})
+    """Two workers, no shorter trials and no rests after a strike (`test_rests.py` has those);
+    everything else as in production unless a test changes it."""
+    settings = {"workers": 2, "trial_limit_s": 60.0, "rest_factor": 0.0}
+    return DecoderSettings(**{**settings, **changes})
 
 
 def source(code: str, decoder_id: int | None = None) -> DecoderSource:

@@ -25,7 +25,7 @@ def standing() -> Standing:
 
 def quarantine(standing: Standing, now: float) -> float:
     """Three strikes in a row; returns how long the quarantine is."""
-    assert [standing.strike(now) for _ in range(3)] == [False, False, True]
+    assert [standing.strike(now, 0.25) for _ in range(3)] == [False, False, True]
     until = standing.quarantined_until(now)
     assert until is not None
     return until - now
@@ -39,7 +39,7 @@ def test_version_begins_on_probation_and_is_trusted_after_a_good_call(standing: 
 
 def test_strike_ends_trust_until_the_window_has_passed(standing: Standing) -> None:
     standing.behave()
-    assert not standing.strike(1000.0)
+    assert not standing.strike(1000.0, 0.25)
     assert not standing.is_trusted
     assert standing.strikes(1000.0 + WINDOW_S) == 1
     assert (standing.strikes(1000.1 + WINDOW_S), standing.is_trusted) == (0, True)
@@ -48,7 +48,7 @@ def test_strike_ends_trust_until_the_window_has_passed(standing: Standing) -> No
 def test_three_strikes_spread_over_more_than_the_window_are_no_quarantine(
     standing: Standing,
 ) -> None:
-    assert not any(standing.strike(1000.0 + n * (WINDOW_S / 2 + 1)) for n in range(10))
+    assert not any(standing.strike(1000.0 + n * (WINDOW_S / 2 + 1), 0.25) for n in range(10))
 
 
 def test_quarantine_ends_in_probation(standing: Standing) -> None:
@@ -63,7 +63,7 @@ def test_strikes_of_calls_that_were_under_way_do_not_prolong_the_quarantine(
     standing: Standing,
 ) -> None:
     quarantine(standing, 1000.0)
-    assert not standing.strike(1001.0)
+    assert not standing.strike(1001.0, 0.25)
     assert standing.quarantined_until(1001.0) == 1000.0 + QUARANTINE_S
 
 

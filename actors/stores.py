@@ -1,0 +1,59 @@
+"""What a hub keeps its messages in."""
+
+from dataclasses import dataclass
+
+from storage.database import Database
+from storage.deferred import DeferredStore
+from storage.device_keys import DeviceKeys
+from storage.device_state import DeviceStates
+from storage.journal import JournalAppender, JournalReader
+from storage.ledger import Ledger
+from storage.outbox import Outbox
+from storage.plans import PlanStore
+from storage.results import ResultStore
+from storage.retention import Retention
+from storage.target_settings import TargetSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stores:
+    """Everything on one database, beside the journal, which may be elsewhere."""
+
+    database: Database
+    appender: JournalAppender | None
+    """None where no messages are taken in."""
+    journal: JournalReader
+    ledger: Ledger
+    results: ResultStore
+    outbox: Outbox
+    deferred: DeferredStore
+    device_states: DeviceStates
+    device_keys: DeviceKeys
+    plans: PlanStore
+    target_settings: TargetSettings
+    retention: Retention
+
+    @classmethod
+    def on(
+        cls,
+        database: Database,
+        *,
+        journal: JournalReader,
+        appender: JournalAppender | None,
+        results: ResultStore | None = None,
+    ) -> "Stores":
+        """Put them together. `results` is for who wants to hold commits up."""
+        return cls(
+            database=database,
+            appender=appender,
+            journal=journal,
+            ledger=Ledger(database),
+            results=results or ResultStore(database, journal),
+            outbox=Outbox(database),
+            deferred=DeferredStore(database),
+            device_states=DeviceStates(database),
+            device_keys=DeviceKeys(database),
+            plans=PlanStore(database),
+            target_settings=TargetSettings(database),
+            retention=Retention(database),
+        )
