@@ -1,6 +1,8 @@
 """`tingbro migrate` and `tingbro journal`, on the engines that a fleet has."""
 
 import asyncio
+import subprocess
+import sys
 import uuid
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
@@ -19,7 +21,7 @@ from storage.kafka import KafkaReader
 from storage.ledger import Ledger
 from storage.results import ResultStore
 from storage.tables.pipeline import message
-from tests.support.hub_process import free_port
+from tests.support.hub_process import ROOT, free_port
 from tests.support.kafka import KafkaBroker
 from tests.support.kafka_journal import delete_topic
 from tests.support.pipeline import RecordingListener, pipeline_on, result, running, uplink
@@ -160,6 +162,32 @@ async def test_backlog_of_a_hub_that_still_runs_is_left_to_it(
             await migrate(settings)
         assert await entries_left(database) == 1
         await pipeline.commit(*(result(entry) for entry in pipeline.entries))
+
+
+@pytest.mark.parametrize("role", ["web", "worker"])
+async def test_fleet_does_not_start_over_messages_that_it_would_never_look_at(
+    settings: Settings, role: str
+) -> None:
+    await leave_a_backlog(settings)
+    assert settings.kafka is not None
+    outcome = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "web", role],
+        cwd=ROOT,
+        env={
+            "TINGBRO_DATABASE_URL": settings.storage.database_url,
+            "TINGBRO_KAFKA_BOOTSTRAP_SERVERS": settings.kafka.bootstrap_servers[0],
+            "TINGBRO_SECRET_KEY": "k" * 32,
+            "TINGBRO_HTTP_HOST": "127.0.0.1",
+            "TINGBRO_HTTP_PORT": str(free_port()),
+        },
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert outcome.returncode == 1
+    assert f"{DEVICES * ROUNDS} messages" in outcome.stderr
+    assert "`tingbro migrate`" in outcome.stderr
 
 
 async def test_changed_partitions_in_the_settings_do_not_change_the_topic_in_silence(
