@@ -10,6 +10,10 @@ on a thread of the engine. Theory of operation:
   full and the group is tried again. It must therefore do nothing but read and write through the transaction
   that it is given, and build its result anew each time.
 * A unit that raises is rolled back alone and its error is raised to its own caller only.
+* A unit that catches an error of the database does so around a `savepoint`: some engines take nothing
+  more in a transaction that failed, and then the unit fails as a whole.
+* A read unit may run on the loop itself, and once more after a lost connection: it must not block, and
+  must not wait for anything but the reader.
 * While the database cannot be written (disk full, locked, I/O error) the whole group is tried
   again with back-off, nothing resolves, and `health()` says why.
 
@@ -82,7 +86,7 @@ class BulkUpdate:
 
 
 class Reader(Protocol):
-    """Reads from one consistent snapshot. Synchronous, on an engine's thread.
+    """Reads from one consistent snapshot. Synchronous, on a thread or in a greenlet of the engine's.
 
     Parameters are given by name. A parameter whose value is a list stands for an `IN` list
     (`column.in_(bindparam("ids", expanding=True))`); it may be empty.
@@ -135,7 +139,7 @@ class DatabaseHealth:
 
 
 class Database(ABC):
-    """One database with its threads. Made by `open_database`, used from one event loop."""
+    """One database with its connections. Made by `open_database`, used from one event loop."""
 
     @abstractmethod
     async def open(self) -> None:
@@ -152,7 +156,7 @@ class Database(ABC):
 
     @abstractmethod
     async def read(self, unit: Callable[[Reader], T]) -> T:
-        """Run `unit` on a reader's thread over one snapshot, which holds all that was committed.
+        """Run `unit` over one snapshot, which holds all that was committed.
 
         Raises:
             StorageUnavailable: it is closed or cannot be read.

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
@@ -248,6 +249,31 @@ async def test_two_processes_that_wait_for_each_other_both_get_through(
     assert database.health().is_ok
     assert other.health().is_ok
     await other.close()
+
+
+async def test_server_that_does_not_answer_is_told_before_it_is_given_up(
+    database: Database, proxy: LoopbackProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.postgresql.engine._SLOW_S", 0.1)
+    proxy.freeze()
+    writing = database.submit(add)
+    async with asyncio.timeout(TIMEOUT_S):
+        while database.health().is_ok:  # noqa: ASYNC110  # health is read, it announces nothing
+            await asyncio.sleep(0.01)
+        assert "does not answer" in (database.health().reason or "")
+        proxy.thaw()
+        await writing
+    assert database.health().is_ok
+
+
+async def test_connections_that_are_lost_while_idle_do_not_keep_the_loop_busy(
+    database: Database, proxy: LoopbackProxy
+) -> None:
+    await asyncio.gather(*(database.read(count) for _ in range(10)))
+    proxy.cut()
+    began_s = time.process_time()
+    await asyncio.sleep(0.5)
+    assert time.process_time() - began_s < 0.25
 
 
 async def test_silent_server_is_hung_up_on_and_the_unit_runs_again(
