@@ -63,6 +63,7 @@ class DeviceActor(Actor):
         self._handling: int | None = None
         self._fetching = False
         self._empty_fetches = 0
+        self._has_asked = False
 
     def on_receive(self, message: Any) -> None:
         """Handle one of the messages to a device; what comes before its state is told again."""
@@ -110,7 +111,8 @@ class DeviceActor(Actor):
         if message.state is not None:
             queue = self._activate(message.state, message.epoch)
         if queue is None:
-            # A new instance after a crash: the router's ResumeUplinks holds this message too.
+            # The router's ResumeUplinks will hold this message too.
+            self._ask_for_state()
             return
         entry = message.entry
         self._handling = entry.position
@@ -158,12 +160,21 @@ class DeviceActor(Actor):
         if message.state is not None:
             self._activate(message.state, message.epoch)
         self._plan = message.plan
-        if self._queue is not None and self._queue.is_idle:
+        if self._queue is None:
+            self._ask_for_state()
+        elif self._queue.is_idle:
             self._queue.drive()
             # An answer may have been lost with the actor that owed it.
             self._fetching = False
             self._empty_fetches = 0
             self._fetch_stored()
+
+    def _ask_for_state(self) -> None:
+        """Nobody has told this instance its state: it took the place of one that crashed, or was made
+        by what came late for one that was put away, such as the outcome of a decode."""
+        if not self._has_asked and (router := self.system.find(paths.ROUTER)) is not None:
+            self._has_asked = True
+            router.tell(DeviceCrashed(self._device_id, None, "It knows no state."))
 
     def _fetch_stored(self) -> None:
         if self._queue is None or self._fetching or not self._queue.wants_stored:

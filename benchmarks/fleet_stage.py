@@ -17,7 +17,7 @@ from tests.support.hub_client import Device, HubClient
 from tests.support.hub_process import HubProcess
 from tests.support.kafka import KafkaBroker
 from tests.support.postgresql import PostgresqlServer
-from tests.support.process_tree import cpu_seconds
+from tests.support.process_tree import cpu_seconds, leaves
 
 PARTITIONS: Final = 6
 # What members may say when one of them is killed in the middle of its work.
@@ -26,10 +26,11 @@ _EXPECTED: Final = ("writer.results.wait", "database.write.fail")
 
 @dataclass(frozen=True, slots=True)
 class PartsCpu:
-    """Processor time in seconds, by who used it."""
+    """Processor time in seconds, by who used it: `workers` without their decoder processes."""
 
     web: float
     workers: float
+    decoders: float
     postgresql: float
     kafka: float
 
@@ -37,6 +38,7 @@ class PartsCpu:
         return PartsCpu(
             self.web - before.web,
             self.workers - before.workers,
+            self.decoders - before.decoders,
             self.postgresql - before.postgresql,
             self.kafka - before.kafka,
         )
@@ -44,7 +46,7 @@ class PartsCpu:
     @property
     def hub(self) -> float:
         """The hub's own processes, without the servers that it uses."""
-        return self.web + self.workers
+        return self.web + self.workers + self.decoders
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,25 +58,31 @@ class Stage:
     kafka: KafkaBroker
     client: HubClient
     city: City
+    decoder_id: int
 
     def cpu(self) -> PartsCpu:
         """Compare two readings between which no worker has started or ended."""
-        running = [worker for worker in self.fleet.workers if worker.is_running]
+        running = [worker.pid for worker in self.fleet.workers if worker.is_running]
+        decoders = sum(cpu_seconds(pid) for worker in running for pid in leaves(worker))
         return PartsCpu(
             cpu_seconds(self.fleet.web.pid),
-            sum(cpu_seconds(worker.pid) for worker in running),
+            sum(cpu_seconds(worker) for worker in running) - decoders,
+            decoders,
             cpu_seconds(self.postgresql.pid),
             cpu_seconds(self.kafka.pid),
         )
 
     async def devices(self, count: int, urls: list[str]) -> list[Device]:
         """Devices that share a decoder; each speaks to one of as many targets as there are URLs."""
-        decoder_id = await self.city.decoder(SEVEN_VALUES)
         devices = [await self.city.device() for _ in range(count)]
+        await self.connect(devices, urls)
+        return devices
+
+    async def connect(self, devices: list[Device], urls: list[str]) -> None:
+        """Give each device one more target, of as many new ones as there are URLs."""
         for number, url in enumerate(urls):
             target_id = await self.city.target(url)
-            await self.client.connect(devices[number :: len(urls)], target_id, decoder_id)
-        return devices
+            await self.client.connect(devices[number :: len(urls)], target_id, self.decoder_id)
 
     async def keep_workers(self, count: int) -> None:
         """Let so many workers run, all started at once, and stop the others in order."""
@@ -91,10 +99,11 @@ class Stage:
 async def running_fleet(*, workers: int, rebalance_delay_ms: int = 0) -> AsyncIterator[Stage]:
     """`rebalance_delay_ms` is for how long Kafka lets the first member of a group wait for others."""
     settings = {"group.initial.rebalance.delay.ms": str(rebalance_delay_ms)}
+    jars = kafka_jars.ensure(print)
     with (
         tempfile.TemporaryDirectory() as directory,
         PostgresqlServer() as postgresql,
-        KafkaBroker(kafka_jars.ensure(print), Path(directory, "kafka"), settings=settings) as kafka,
+        KafkaBroker(jars, Path(directory, "kafka"), settings=settings) as kafka,
         Fleet(
             Path(directory, "fleet"),
             database_url=postgresql.url(postgresql.create_database(is_migrated=False)),
@@ -108,4 +117,6 @@ async def running_fleet(*, workers: int, rebalance_delay_ms: int = 0) -> AsyncIt
             process.allow_errors(*_EXPECTED)
         async with HubClient(fleet.url) as client:
             await client.login()
-            yield Stage(fleet, postgresql, kafka, client, await City.found(client))
+            city = await City.found(client)
+            decoder_id = await city.decoder(SEVEN_VALUES)
+            yield Stage(fleet, postgresql, kafka, client, city, decoder_id)

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import BindParameter, bindparam, select
 
 from protocols.decoders import DecoderSource
 from protocols.messages import ApplicationId, DecoderId, DeviceId, OrganizationId, TargetId
@@ -27,6 +27,44 @@ from storage.tables.entities import (
 
 # Below the number of parameters that every engine takes in one statement.
 _CHUNK = 500
+
+# Made once: to compile one takes about half a millisecond, and the router reads batch after batch.
+_ids: BindParameter[list[int]] = bindparam("ids", expanding=True)
+_DEVICES = (
+    select(
+        iot_device.c.id,
+        iot_device.c.type,
+        iot_device.c.name,
+        iot_device.c.longitude,
+        iot_device.c.latitude,
+        iot_device.c.comment,
+        iot_device.c.comment_on_location,
+        iot_device.c.metadata,
+        iot_device.c.application_id,
+        application.c.name.label("application_name"),
+        application.c.organization_id,
+    )
+    .join(application, application.c.id == iot_device.c.application_id)
+    .where(iot_device.c.id.in_(_ids))
+)
+_ROUTES = (
+    select(
+        connection_device.c.device_id,
+        connection.c.payload_decoder_id,
+        connection.c.data_target_id,
+    )
+    .join(connection, connection.c.id == connection_device.c.connection_id)
+    .where(connection_device.c.device_id.in_(_ids))
+    .distinct()
+    .order_by(
+        connection_device.c.device_id,
+        connection.c.payload_decoder_id,
+        connection.c.data_target_id,
+    )
+)
+_SOURCES = select(payload_decoder.c.id, payload_decoder.c.decoding_function).where(
+    payload_decoder.c.id.in_(_ids)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,24 +117,7 @@ class PlanStore:
 def _read_plans(
     reader: Reader, device_ids: list[DeviceId], routes: dict[int, tuple[Route, ...]]
 ) -> Iterator[tuple[DeviceId, DevicePlan]]:
-    statement = (
-        select(
-            iot_device.c.id,
-            iot_device.c.type,
-            iot_device.c.name,
-            iot_device.c.longitude,
-            iot_device.c.latitude,
-            iot_device.c.comment,
-            iot_device.c.comment_on_location,
-            iot_device.c.metadata,
-            iot_device.c.application_id,
-            application.c.name.label("application_name"),
-            application.c.organization_id,
-        )
-        .join(application, application.c.id == iot_device.c.application_id)
-        .where(iot_device.c.id.in_(device_ids))
-    )
-    for row in reader.fetch_all(statement):
+    for row in reader.fetch_all(_DEVICES, {"ids": device_ids}):
         device_id = DeviceId(row.id)
         yield (
             device_id,
@@ -113,22 +134,7 @@ def _read_plans(
 def _read_routes(
     reader: Reader, device_ids: list[DeviceId], sources: dict[int, DecoderSource]
 ) -> dict[int, tuple[Route, ...]]:
-    statement = (
-        select(
-            connection_device.c.device_id,
-            connection.c.payload_decoder_id,
-            connection.c.data_target_id,
-        )
-        .join(connection, connection.c.id == connection_device.c.connection_id)
-        .where(connection_device.c.device_id.in_(device_ids))
-        .distinct()
-        .order_by(
-            connection_device.c.device_id,
-            connection.c.payload_decoder_id,
-            connection.c.data_target_id,
-        )
-    )
-    rows = reader.fetch_all(statement)
+    rows = reader.fetch_all(_ROUTES, {"ids": device_ids})
     _read_sources(reader, {row.payload_decoder_id for row in rows}, sources)
     return {
         device_id: tuple(
@@ -149,10 +155,7 @@ def _read_sources(
 ) -> None:
     """Read each decoder's script once, however many devices share it."""
     missing = [d for d in decoder_ids if d is not None and d not in sources]
-    statement = select(payload_decoder.c.id, payload_decoder.c.decoding_function).where(
-        payload_decoder.c.id.in_(missing)
-    )
-    for row in reader.fetch_all(statement) if missing else ():
+    for row in reader.fetch_all(_SOURCES, {"ids": missing}) if missing else ():
         sources[row.id] = DecoderSource(decoder_id=DecoderId(row.id), code=row.decoding_function)
 
 

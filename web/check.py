@@ -16,7 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from protocols.errors import PortUnavailable
+from protocols.errors import PortUnavailable, TingbroError
 from web.listening import claimed_port
 from web.settings import Settings
 
@@ -58,7 +58,10 @@ def check(settings: Settings) -> list[Finding]:
     if is_local:
         # Elsewhere an acknowledgement waits for the database server's disk, not for this one's.
         looks.append(_disk)
-    looks += [_port, _schema, _mosquitto]
+    looks += [_port, _schema]
+    if settings.kafka is not None:
+        looks.append(_kafka)
+    looks.append(_mosquitto)
     return [look(settings) for look in looks]
 
 
@@ -136,6 +139,19 @@ def _schema(settings: Settings) -> Finding:
 
     is_usable, sentence = asyncio.run(schema_summary(settings))
     return Finding(Verdict.GOOD if is_usable else Verdict.MISSING, "database", sentence)
+
+
+def _kafka(settings: Settings) -> Finding:
+    import asyncio
+
+    from web.journal_inspection import show
+
+    try:
+        is_well, lines = asyncio.run(show(settings))
+    except TingbroError as error:
+        return Finding(Verdict.MISSING, "Kafka", str(error))
+    verdict = Verdict.GOOD if is_well else Verdict.MISSING
+    return Finding(verdict, "Kafka", lines[-1])
 
 
 def _mosquitto(_settings: Settings) -> Finding:

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from protocols.errors import ClaimLost, StorageUnavailable
+from protocols.errors import ClaimLost, JournalMismatch, StorageUnavailable
 from storage import Database, open_database
 from storage.journal_handover import JournalHandover, entries_left
 from storage.migrations import head_revision
@@ -38,6 +38,19 @@ async def migrate(settings: Settings) -> list[str]:
             done.append(await _make_topics(settings.kafka, database))
             done += await _hand_over(settings, settings.kafka, database)
     return done
+
+
+async def check_handed_over(database: Database) -> None:
+    """See that nothing waits where the processes of a fleet do not look.
+
+    Raises:
+        JournalMismatch: a hub without Kafka has left messages; new ones would pass them.
+    """
+    if left := await entries_left(database):
+        raise JournalMismatch(
+            f"{left:,} messages that a hub without Kafka accepted wait in the database: run "
+            "`tingbro migrate` with Kafka set, which hands them over."
+        )
 
 
 async def _make_topics(kafka: KafkaSettings, database: Database) -> str:

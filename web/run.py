@@ -33,6 +33,7 @@ from web.events import HUB_FAIL, HUB_READY, HUB_SHUT_DOWN
 from web.hub_port import HubPort
 from web.interpreter import settle_heap, share_lock
 from web.listening import claimed_port
+from web.migration import check_handed_over
 from web.roles import Role
 from web.secret_key import load_or_create_secret_key
 from web.services import Services, WebSettings
@@ -81,6 +82,7 @@ async def run_web(settings: Settings) -> None:
         database = await stack.enter_async_context(
             assembly.opened(settings, is_shared=True, migrate=False)
         )
+        await check_handed_over(database)
         await _ensure_administrator(settings, database)
         hub = await stack.enter_async_context(assembly.web_hub(settings, kafka, database, identity))
         await _enter(stack, assembly.started(hub, settings), stopping)
@@ -99,6 +101,7 @@ async def run_worker(settings: Settings) -> None:
         database = await stack.enter_async_context(
             assembly.opened(settings, is_shared=True, migrate=False)
         )
+        await check_handed_over(database)
         hub = await stack.enter_async_context(
             assembly.worker_hub(settings, kafka, database, identity)
         )

@@ -56,8 +56,9 @@ VARIABLES: Final = (
     Variable(
         "KAFKA_PARTITIONS",
         "`12`",
-        "Partitions of the journal's topic when `tingbro migrate` makes it, 1 to 4096: the most "
-        "workers that can share the work. It cannot be changed once the hub has used the topic.",
+        "Partitions of a topic when `tingbro migrate` makes it, 1 to 4096: the most "
+        "workers that can share the work; four for each worker make even shares. A topic that is there "
+        "already is left as it is.",
     ),
     Variable(
         "KAFKA_REPLICATION",

@@ -12,6 +12,7 @@ closes the journal until a person has decided.
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, NoReturn, Self
@@ -84,6 +85,7 @@ class KafkaAppender(JournalAppender):
         self._waiting_bytes = 0
         self._trouble = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
+        self._checking: asyncio.Task[None] | None = None
         self._pumps: set[asyncio.Task[None]] = set()
 
     # -- life --------------------------------------------------------------------------------
@@ -98,9 +100,11 @@ class KafkaAppender(JournalAppender):
         """Send what was taken in, if that is quickly done, and take in nothing more."""
         if self._keeper is None:
             return
-        self._keeper.cancel()
-        await asyncio.wait((self._keeper,))
-        self._keeper = None
+        ending = [task for task in (self._keeper, self._checking) if task is not None]
+        self._keeper = self._checking = None
+        for task in ending:
+            task.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
         self._health = AppenderHealth(is_ok=False, reason="The journal is stopping")
         if self._pumps:
             await asyncio.wait(self._pumps, timeout=self._settings.acknowledge_timeout_s)
@@ -264,14 +268,16 @@ class KafkaAppender(JournalAppender):
         cursors = await read_cursors(self._database, registration.journal_partitions)
         async with cluster_view(self._settings) as view:
             seen = await check_topic(view, registration)
+            # What was on its way may arrive, and be acknowledged, after the ends are told.
+            before = dict(self._floors)
             reaches = await view.reach(seen, range(seen.partitions))
             check_settled(registration, cursors, reaches)
             self._largest_bytes = await view.largest_batch_bytes(registration.topic)
         if self._is_broken or registration != self._registration:
             await self._end_producer()
         if registration != self._registration:
-            self._registration, self._floors = registration, {}
-        self._set_floors(reaches)
+            self._registration, self._floors, before = registration, {}, {}
+        self._set_floors(before, reaches)
         if self._producer is None:
             self._producer = await open_producer(self._settings, registration.topic)
         self._is_broken = False
@@ -280,30 +286,32 @@ class KafkaAppender(JournalAppender):
                 f"Kafka answers, but has not acknowledged what was sent ({len(late)} partitions)."
             )
 
-    def _set_floors(self, reaches: Mapping[int, Reach]) -> None:
+    def _set_floors(self, before: Mapping[int, int], reaches: Mapping[int, Reach]) -> None:
         """What Kafka has lost stays lost; it is told, and what comes is compared with what is there."""
         for partition, reach in reaches.items():
-            known = self._floors.get(partition, 0)
-            if known > reach.end:
-                _log.error(
-                    events.JOURNAL_RECORDS_LOST, partition=partition, count=known - reach.end
-                )
-            self._floors[partition] = reach.end
+            lost = before.get(partition, 0) - reach.end
+            if lost > 0:
+                _log.error(events.JOURNAL_RECORDS_LOST, partition=partition, count=lost)
+                self._floors[partition] = reach.end
+            else:
+                self._floors[partition] = max(self._floors.get(partition, 0), reach.end)
 
     async def _watch(self) -> None:
         """Return never; raise when something is wrong."""
         loop = asyncio.get_running_loop()
-        checked_at = loop.time()
+        check_at = loop.time() + _CHECK_S
         self._trouble.clear()
         while not self._is_broken:
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(_WATCH_S):
                     await self._trouble.wait()
-            except TimeoutError:
-                self._check_acknowledged(loop.time())
-            if loop.time() - checked_at >= _CHECK_S:
-                await self._check_topic()
-                checked_at = loop.time()
+            self._check_acknowledged(loop.time())
+            if self._checking is None and loop.time() >= check_at:
+                check_at = loop.time() + _CHECK_S
+                self._checking = asyncio.create_task(self._check_topic())
+            elif self._checking is not None and self._checking.done():
+                checked, self._checking = self._checking, None
+                checked.result()
         if self._health.needs_person:
             raise JournalMismatch(self._health.reason or "")
         raise ConnectionLost("Kafka refused a batch")
@@ -315,7 +323,7 @@ class KafkaAppender(JournalAppender):
                 raise ConnectionLost(f"Kafka has not acknowledged anything for {longest_s:g} s")
 
     async def _check_topic(self) -> None:
-        """What cannot be asked now is found out by the appends themselves."""
+        """A silent broker keeps this waiting, and is noticed by what it does not acknowledge."""
         assert self._registration is not None
         try:
             async with cluster_view(self._settings) as view:

@@ -6,7 +6,6 @@ from typing import Final
 import structlog
 from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from aiokafka.errors import KafkaError
 
 from storage.kafka import events
 from storage.kafka.library_log import quieten_library
@@ -45,9 +44,27 @@ def consumer_for(settings: KafkaSettings) -> AIOKafkaConsumer:
 
 
 async def end_consumer(consumer: AIOKafkaConsumer) -> None:
-    """Leave the group, so that the others need not wait for the session to end, and disconnect."""
+    """Leave the group, so that the others need not wait for the session to end, and disconnect.
+
+    While no broker answers, aiokafka's own way to stop is ended by the cancellation of a task of
+    its own. In a task, that is not taken for ours.
+    """
+    stopping = asyncio.ensure_future(consumer.stop())
     try:
-        async with asyncio.timeout(_STOP_TIMEOUT_S):
-            await consumer.stop()
-    except (KafkaError, TimeoutError) as error:
-        _log.warning(events.KAFKA_LIBRARY_REPORT, text=repr(error))
+        await asyncio.wait((stopping,), timeout=_STOP_TIMEOUT_S)
+    finally:
+        stopping.cancel()
+        await asyncio.wait((stopping,))
+        if stopping.cancelled() or stopping.exception() is not None:
+            await _disconnect(consumer)
+
+
+async def _disconnect(consumer: AIOKafkaConsumer) -> None:
+    """What `stop` would have done after the point at which it ended."""
+    _log.debug(events.KAFKA_CONSUMER_ABANDON)
+    if consumer._fetcher is not None:
+        for task in consumer._fetcher._pending_tasks:
+            task.cancel()
+        if consumer._fetcher._pending_tasks:
+            await asyncio.wait(consumer._fetcher._pending_tasks)
+    await consumer._client.close()

@@ -2,6 +2,7 @@
 
 KAFKA_CONNECTION_LOSE = "kafka.connection.lose"
 KAFKA_CONNECTION_RECOVER = "kafka.connection.recover"
+KAFKA_CONSUMER_ABANDON = "kafka.consumer.abandon"
 KAFKA_TOPIC_CREATE = "kafka.topic.create"
 KAFKA_LIBRARY_REPORT = "kafka.library.report"
 

@@ -94,8 +94,8 @@ async def accept(
     A topic that took the old one's place is read from its beginning. Of the same topic, each
     partition is read on from where it was settled, or from its beginning where that offset is
     not there any more. A changed count of partitions is taken over once nothing is left to settle.
-    `recreate` makes a topic that is missing. Processes that run notice within seconds. Where all
-    agrees, nothing happens.
+    `recreate` makes a topic that is missing. Who appends notices within seconds, who reads at the
+    next run. Where all agrees, nothing happens.
 
     Raises:
         ConnectionLost: Kafka cannot be reached.

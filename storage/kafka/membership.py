@@ -86,7 +86,10 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
             await self._join()
             watch = asyncio.create_task(self._watch())
             await asyncio.wait((watch, self._failure), return_when=asyncio.FIRST_COMPLETED)
-            (self._failure if self._failure.done() else watch).result()
+            ended = self._failure if self._failure.done() else watch
+            if ended.cancelled():
+                raise ConnectionLost("Kafka could not be watched.")
+            ended.result()
         finally:
             await self._leave(watch)
 
@@ -231,8 +234,10 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
                 self.pause_or_resume()
 
     def _on_read_ended(self, reading: asyncio.Task[None]) -> None:
-        if not reading.cancelled() and (error := reading.exception()) is not None:
-            self.fail(error)
+        if reading is not self._reading:
+            return  # it was stopped
+        error = None if reading.cancelled() else reading.exception()
+        self.fail(error or ConnectionLost("Kafka could not be read any more."))
 
     def _topic_partitions(self) -> list[TopicPartition]:
         """In the order of what is held."""
@@ -288,12 +293,13 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
             try:
                 async with asyncio.timeout(_PATIENCE_S / 2):
                     await self._look()
+                    heard_at = loop.time()
                     await self._tell_progress()
             except (ConnectionLost, KafkaError, TimeoutError) as error:
                 if loop.time() - heard_at > _PATIENCE_S:
-                    raise ConnectionLost(f"Kafka does not answer for {_PATIENCE_S:g} s.") from error
-            else:
-                heard_at = loop.time()
+                    raise ConnectionLost(
+                        f"Kafka has not answered for {_PATIENCE_S:g} s."
+                    ) from error
 
     def _check_writable(self) -> None:
         health = self._database.health()

@@ -43,13 +43,31 @@ class Pair:
             return await copy_database(self.source, self.target, lambda _table, _rows: None)
 
 
-@pytest.fixture(params=sorted(product(("postgresql", "sqlite"), repeat=2)), ids="-to-".join)
+ENGINES = ("postgresql", "sqlite")
+
+
+@pytest.fixture(params=sorted(product(ENGINES, repeat=2)), ids="-to-".join)
 async def pair(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Pair]:
-    """Two databases with the schema and nothing in them."""
+    """Two databases with the schema and nothing in them, of every two engines."""
+    async with _pair_of(request.param, tmp_path, request) as made:
+        yield made
+
+
+@pytest.fixture
+async def outgrown(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Pair]:
+    """The same for what no engine makes a difference to: from SQLite to PostgreSQL."""
+    async with _pair_of(("sqlite", "postgresql"), tmp_path, request) as made:
+        yield made
+
+
+@asynccontextmanager
+async def _pair_of(
+    engines: tuple[str, str], directory: Path, request: pytest.FixtureRequest
+) -> AsyncIterator[Pair]:
     with ExitStack() as stack:
         urls = [
-            stack.enter_context(_new_database(engine, tmp_path / name, request))
-            for name, engine in zip(("source", "target"), request.param, strict=True)
+            stack.enter_context(_new_database(engine, directory / name, request))
+            for name, engine in zip(("source", "target"), engines, strict=True)
         ]
         for url in urls:
             async with opened(url):
@@ -198,10 +216,10 @@ async def test_copy_goes_on_where_the_journal_stood_and_gives_no_position_again(
     assert appended.position > last
 
 
-async def test_repetition_of_a_message_that_the_source_took_is_recognised(pair: Pair) -> None:
-    await fill_pipeline(pair.source)
-    await pair.copy()
-    async with opened(pair.target) as database, pipeline_on(database) as pipeline:
+async def test_repetition_of_a_message_that_the_source_took_is_recognised(outgrown: Pair) -> None:
+    await fill_pipeline(outgrown.source)
+    await outgrown.copy()
+    async with opened(outgrown.target) as database, pipeline_on(database) as pipeline:
         appended = await pipeline.journal.append(uplink(1, source_key="k7"))
     assert appended.is_duplicate
 
@@ -236,46 +254,48 @@ async def test_large_rows_and_many_rows_arrive_whole(pair: Pair) -> None:
     assert [row["payload"] for row in rows[-3:]] == [bytes([n]) * large for n in range(3)]
 
 
-async def test_row_larger_than_a_page_arrives(pair: Pair) -> None:
-    async with opened(pair.source) as database, pipeline_on(database) as pipeline:
+async def test_row_larger_than_a_page_arrives(outgrown: Pair) -> None:
+    async with opened(outgrown.source) as database, pipeline_on(database) as pipeline:
         for _ in range(2):
             await pipeline.journal.append(uplink(payload=b"x" * (PAGE_BYTES + 1)))
-    assert (await pair.copy()).rows["journal"] == 2
+    assert (await outgrown.copy()).rows["journal"] == 2
 
 
-async def test_target_that_holds_anything_is_refused_and_left_as_it_is(pair: Pair) -> None:
-    await fill_pipeline(pair.source)
-    await fill_entities(pair.target)
+async def test_target_that_holds_anything_is_refused_and_left_as_it_is(outgrown: Pair) -> None:
+    await fill_pipeline(outgrown.source)
+    await fill_entities(outgrown.target)
     with pytest.raises(Conflict, match="is not empty"):
-        await pair.copy()
-    assert await rows_of(pair.target, message) == []
+        await outgrown.copy()
+    assert await rows_of(outgrown.target, message) == []
 
 
-async def test_second_copy_into_the_same_target_is_refused(pair: Pair) -> None:
-    await fill_pipeline(pair.source)
-    await pair.copy()
+async def test_second_copy_into_the_same_target_is_refused(outgrown: Pair) -> None:
+    await fill_pipeline(outgrown.source)
+    await outgrown.copy()
     with pytest.raises(Conflict, match="is not empty"):
-        await pair.copy()
+        await outgrown.copy()
 
 
 async def test_target_without_the_schema_is_refused_with_what_to_do(
-    pair: Pair, tmp_path: Path
+    outgrown: Pair, tmp_path: Path
 ) -> None:
     empty = tmp_path / "empty.db"
     empty.touch()
     with pytest.raises(SchemaMismatch, match=r"empty\.db: .*tingbro migrate"):
-        await copy_database(pair.source, f"sqlite:///{empty}", lambda _table, _rows: None)
+        await copy_database(outgrown.source, f"sqlite:///{empty}", lambda _table, _rows: None)
 
 
-async def test_source_that_is_not_there_is_not_made(pair: Pair, tmp_path: Path) -> None:
+async def test_source_that_is_not_there_is_not_made(outgrown: Pair, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match=r"none\.db"):
-        await copy_database(f"sqlite:///{tmp_path / 'none.db'}", pair.target, lambda _t, _r: None)
+        await copy_database(
+            f"sqlite:///{tmp_path / 'none.db'}", outgrown.target, lambda _t, _r: None
+        )
     assert not (tmp_path / "none.db").exists()
 
 
-async def test_database_is_not_copied_into_itself(pair: Pair) -> None:
+async def test_database_is_not_copied_into_itself(outgrown: Pair) -> None:
     with pytest.raises(Conflict, match="the same database"):
-        await copy_database(pair.source, pair.source, lambda _table, _rows: None)
+        await copy_database(outgrown.source, outgrown.source, lambda _table, _rows: None)
 
 
 @pytest.mark.parametrize("end", ["source", "target"])
@@ -297,13 +317,13 @@ async def test_source_that_processes_of_a_fleet_work_on_is_refused(pair: Pair) -
     await pair.copy()
 
 
-async def test_leases_and_processes_stay_behind(pair: Pair) -> None:
+async def test_leases_and_processes_stay_behind(outgrown: Pair) -> None:
     held = {"name": "target/1", "holder": "w", "epoch": 3}
-    async with opened(pair.source) as database:
+    async with opened(outgrown.source) as database:
         await database.write(lambda transaction: transaction.execute(insert(lease), held))
-    await pair.copy()
-    assert await rows_of(pair.target, lease) == []
-    assert await rows_of(pair.target, process) == []
+    await outgrown.copy()
+    assert await rows_of(outgrown.target, lease) == []
+    assert await rows_of(outgrown.target, process) == []
 
 
 async def test_nul_within_a_text_does_not_stop_a_copy_and_is_told(pair: Pair) -> None:

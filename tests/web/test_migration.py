@@ -1,10 +1,13 @@
 """`tingbro migrate` and `tingbro journal`, on the engines that a fleet has."""
 
 import asyncio
+import subprocess
+import sys
 import uuid
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from sqlalchemy import select
@@ -18,12 +21,14 @@ from storage.kafka import KafkaReader
 from storage.ledger import Ledger
 from storage.results import ResultStore
 from storage.tables.pipeline import message
+from tests.support.hub_process import ROOT, free_port
 from tests.support.kafka import KafkaBroker
 from tests.support.kafka_journal import delete_topic
 from tests.support.pipeline import RecordingListener, pipeline_on, result, running, uplink
 from tests.support.postgresql import PostgresqlServer
 from web import migration
 from web.assembly import kafka_of
+from web.check import Finding, Verdict, check
 from web.journal_inspection import accept, show
 from web.migration import migrate
 from web.settings import Settings, read_settings
@@ -32,16 +37,19 @@ DEVICES, ROUNDS = 4, 5
 
 
 @pytest.fixture
-def settings(postgresql: PostgresqlServer, kafka_broker: KafkaBroker) -> Iterator[Settings]:
+def settings(
+    postgresql: PostgresqlServer, kafka_broker: KafkaBroker, tmp_path: Path
+) -> Iterator[Settings]:
     """A fleet's settings, with an empty database and topics that are not there yet."""
     name = postgresql.create_database(is_migrated=False)
-    yield fleet_settings(postgresql.url(name), kafka_broker)
+    yield fleet_settings(postgresql.url(name), kafka_broker, tmp_path)
     postgresql.drop_database(name)
 
 
-def fleet_settings(database_url: str, broker: KafkaBroker) -> Settings:
+def fleet_settings(database_url: str, broker: KafkaBroker, data_dir: Path) -> Settings:
     return read_settings(
         {
+            "TINGBRO_DATA_DIR": str(data_dir),
             "TINGBRO_DATABASE_URL": database_url,
             "TINGBRO_KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers,
             "TINGBRO_KAFKA_PARTITIONS": "3",
@@ -156,6 +164,32 @@ async def test_backlog_of_a_hub_that_still_runs_is_left_to_it(
         await pipeline.commit(*(result(entry) for entry in pipeline.entries))
 
 
+@pytest.mark.parametrize("role", ["web", "worker"])
+async def test_fleet_does_not_start_over_messages_that_it_would_never_look_at(
+    settings: Settings, role: str
+) -> None:
+    await leave_a_backlog(settings)
+    assert settings.kafka is not None
+    outcome = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "web", role],
+        cwd=ROOT,
+        env={
+            "TINGBRO_DATABASE_URL": settings.storage.database_url,
+            "TINGBRO_KAFKA_BOOTSTRAP_SERVERS": settings.kafka.bootstrap_servers[0],
+            "TINGBRO_SECRET_KEY": "k" * 32,
+            "TINGBRO_HTTP_HOST": "127.0.0.1",
+            "TINGBRO_HTTP_PORT": str(free_port()),
+        },
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert outcome.returncode == 1
+    assert f"{DEVICES * ROUNDS} messages" in outcome.stderr
+    assert "`tingbro migrate`" in outcome.stderr
+
+
 async def test_changed_partitions_in_the_settings_do_not_change_the_topic_in_silence(
     settings: Settings,
 ) -> None:
@@ -189,6 +223,33 @@ async def test_topic_that_is_gone_is_shown_and_made_anew_only_when_asked(
     assert is_well
     assert "there is nothing to accept" in lines[-1]
     await migrate(settings)
+
+
+async def test_check_says_whether_the_topic_is_there_and_agrees(settings: Settings) -> None:
+    def look() -> Finding:
+        return next(one for one in check(settings) if one.subject == "Kafka")
+
+    assert (await asyncio.to_thread(look)).verdict is Verdict.MISSING
+    await migrate(settings)
+    assert (await asyncio.to_thread(look)).verdict is Verdict.GOOD
+    assert settings.kafka is not None
+    await delete_topic(kafka_of(settings.kafka))
+    finding = await asyncio.to_thread(look)
+    assert finding.verdict is Verdict.MISSING
+    assert "tingbro journal accept" in finding.sentence
+
+
+async def test_check_names_a_broker_that_is_away(settings: Settings) -> None:
+    away = read_settings(
+        {
+            "TINGBRO_DATA_DIR": str(settings.data_dir),
+            "TINGBRO_DATABASE_URL": settings.storage.database_url,
+            "TINGBRO_KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port()}",
+        }
+    )
+    findings = await asyncio.to_thread(check, away)
+    (finding,) = [one for one in findings if one.subject == "Kafka"]
+    assert finding.verdict is Verdict.MISSING
 
 
 async def test_hub_without_kafka_has_no_topic_to_show() -> None:

@@ -5,13 +5,13 @@ import json
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from protocols.errors import ConnectionLost, HubFull, StorageUnavailable
 from storage import Database
@@ -37,6 +37,8 @@ async def working(database: Database, settings: KafkaSettings) -> AsyncIterator[
     finally:
         work.cancel()
         await asyncio.wait((work,))
+        if not work.cancelled():
+            work.result()
 
 
 async def until_shared(*workers: SettlingWorker, among: int = 3) -> None:
@@ -50,13 +52,9 @@ async def until_shared(*workers: SettlingWorker, among: int = 3) -> None:
             await asyncio.sleep(0.02)
 
 
-async def until_settled(database: Database, count: int) -> None:
-    statement = select(func.count().label("messages")).select_from(message)
+async def until_settled(database: Database, sent: Collection[str]) -> None:
     async with asyncio.timeout(PATIENCE_S):
-        while True:
-            row = await database.read(lambda reader: reader.fetch_one(statement))
-            if row is not None and row.messages >= count:
-                return
+        while not set(sent) <= set(await stored(database)):  # noqa: ASYNC110  # nothing tells
             await asyncio.sleep(0.05)
 
 
@@ -112,7 +110,7 @@ async def test_readers_share_the_partitions_and_hand_them_over_while_messages_co
             await until_shared(first, second)
         await until_shared(first)
         sent = await devices.stop()
-        await until_settled(database, len(sent))
+        await until_settled(database, sent)
     assert Counter(await stored(database)) == Counter(sent)
     settled = Counter([*first.settled, *second.settled, *third.settled])
     assert settled == Counter(sent)
@@ -163,6 +161,27 @@ async def test_reader_whose_claim_was_lost_lets_go_and_can_join_again(
         assert set(listener.cursors) == {1, 2, 3}
 
 
+async def test_run_that_ends_while_no_broker_answers_says_why_and_leaves_nothing_behind(
+    own_kafka_broker: KafkaBroker, database: Database
+) -> None:
+    settings = kafka_settings(own_kafka_broker)
+    await make_topics(settings, database)
+    reader, listener = KafkaReader(database, settings, holder="worker"), Hearing()
+    async with KafkaAppender(database, settings) as appender:
+        await appender.append(uplink(1))
+    before = asyncio.all_tasks()
+    run = asyncio.create_task(reader.run(listener))
+    await listener.hears(1)
+    await asyncio.to_thread(own_kafka_broker.kill)
+    # The library tries to fetch, and waits before it tries again, ten times a second.
+    await asyncio.sleep(0.5)
+    reader.lose([1])
+    with pytest.raises(ConnectionLost, match="Another process"):
+        await run
+    assert listener.revocations == 1
+    assert asyncio.all_tasks() - before == set()
+
+
 @pytest.mark.parametrize("moment_s", [0.0, 0.005, 0.02, 0.05, 0.1, 0.3])
 async def test_run_that_is_cancelled_at_any_moment_leaves_nothing_behind(
     settings: KafkaSettings, database: Database, topics: None, moment_s: float
@@ -201,7 +220,7 @@ async def test_broker_killed_while_workers_settle_loses_and_doubles_nothing(
         own_kafka_broker.resume()
         await devices.more(100)
         sent = await devices.stop()
-        await until_settled(database, len(sent))
+        await until_settled(database, sent)
     kept = await stored(database)
     assert set(sent) <= set(kept)
     assert len(kept) == len(set(kept))
@@ -270,7 +289,7 @@ async def test_worker_that_falls_silent_is_replaced_and_settles_nothing_afterwar
         before = [(await appender.append(uplink(number))).message_id for number in range(60)]
         await process.tells("settled")
         # SQLite's lock would stay with a process that is stopped in the middle of a transaction.
-        await until_settled(database, len(before))
+        await until_settled(database, before)
         process.process.send_signal(ending)
         silent_at = asyncio.get_running_loop().time()
         await until_shared(worker)
@@ -283,7 +302,7 @@ async def test_worker_that_falls_silent_is_replaced_and_settles_nothing_afterwar
             again = await process.tells("assigned", after=told)
             assert again["partitions"]
         sent = before + await devices.stop()
-        await until_settled(database, len(sent))
+        await until_settled(database, sent)
     assert Counter(await stored(database)) == Counter(sent)
 
 
