@@ -62,8 +62,10 @@ async def end_producer(producer: AIOKafkaProducer) -> None:
     """Stop the producer at once; what it has not delivered fails for whoever waits for it."""
     # There is no public way: stopping waits until everything is delivered, for ever.
     accumulator = producer._message_accumulator
-    for batch in itertools.chain(*accumulator._batches.values()):
-        batch._drain_waiter.add_done_callback(_look_at)  # else it is told that nobody has
+    for batch in itertools.chain(*accumulator._batches.values(), accumulator._pending_batches):
+        # Else it is told that nobody has looked.
+        batch.future.add_done_callback(_look_at)
+        batch._drain_waiter.add_done_callback(_look_at)
     accumulator.fail_all(KafkaError("The producer was ended."))
     try:
         await producer.stop()

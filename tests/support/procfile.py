@@ -6,14 +6,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import aiohttp
 
 from tests.support.hub_process import ADMIN_EMAIL, ADMIN_PASSWORD, ROOT
+from tests.support.process_tree import family
 
-READY_TIMEOUT_S = 40
+READY_TIMEOUT_S = 90
 STOP_TIMEOUT_S = 30
 RUN_TIMEOUT_S = 60
 
@@ -71,9 +72,11 @@ async def fleet(environment: dict[str, str], port: int, output: Path) -> AsyncIt
         process.send_signal(signal.SIGTERM)
         await asyncio.to_thread(process.wait, STOP_TIMEOUT_S)
     finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        # honcho gives each process a group of its own; killed, it would leave them behind.
+        for member in reversed(family(process.pid)):
+            with suppress(ProcessLookupError):
+                os.kill(member, signal.SIGKILL)
+        process.wait()
     _assert_no_surprises(output)
 
 
