@@ -144,7 +144,8 @@ class RouterActor(Actor):
         self._window.behind.update(cursors)
         self._unread = set(cursors)
         self._restate_admission()
-        self._begin_again(self._devices.active_keys())
+        # What came late for a device that was put away has made it anew, also where it is not ours.
+        self._begin_again(self._ours_active())
         self._catch_up()
 
     def _forget(self, message: ForgetUplinks) -> None:
@@ -324,7 +325,9 @@ class RouterActor(Actor):
                 )
                 self._set_aside.add(position)
                 self._writer.tell(SetAsideUplink(position, entry.uplink, message.error))
-        self._begin_again([message.device_id])
+        device_id = message.device_id
+        if self._journal.holds(device_id) or self._window.of_device(device_id):
+            self._begin_again([device_id])
 
     def _dispatch_again(self, path: str) -> None:
         """An actor that held messages was replaced: have the devices tell or ask it once more."""
@@ -337,7 +340,10 @@ class RouterActor(Actor):
             self._barriers.pop(number).set_result(None)
         # Results without a position are lost, too, so that devices without any here begin anew.
         admitted = {entry.uplink.device_id for entry in self._window.entries()}
-        self._begin_again(admitted.union(self._devices.active_keys()))
+        self._begin_again(admitted.union(self._ours_active()))
+
+    def _ours_active(self) -> list[DeviceId]:
+        return list(filter(self._journal.holds, self._devices.active_keys()))
 
     def _begin_again(self, device_ids: Collection[DeviceId]) -> None:
         self._resuming.update(device_ids)
