@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.hub_client import HubClient
+from tests.support.hub_databases import database_settings
 from tests.support.hub_process import HubProcess
 from tests.support.receiver_process import ReceiverProcess
 
@@ -17,8 +18,17 @@ def receiver(tmp_path: Path) -> Iterator[ReceiverProcess]:
 
 
 @pytest.fixture
-def hub(tmp_path: Path) -> Iterator[HubProcess]:
-    with HubProcess(tmp_path / "hub") as process:
+def engine(request: pytest.FixtureRequest) -> str:
+    """What the hub keeps its state in; a test that is to run over all engines parametrizes it."""
+    return str(getattr(request, "param", "sqlite"))
+
+
+@pytest.fixture
+def hub(tmp_path: Path, engine: str, request: pytest.FixtureRequest) -> Iterator[HubProcess]:
+    with (
+        database_settings(engine, request) as settings,
+        HubProcess(tmp_path / "hub", settings=settings) as process,
+    ):
         yield process
 
 

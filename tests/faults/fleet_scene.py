@@ -1,43 +1,22 @@
 """What must hold of a fleet after any faults, checked at the receiver and in PostgreSQL."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Set
 
-import psycopg2
-
+from tests.faults.kept_rows import Key, assert_kept_once
 from tests.support.city import City
 from tests.support.load import Load
 from tests.support.receiver_process import ReceivedPush
-
-Key = tuple[int, int]
 
 
 async def assert_fleet_kept_its_promises(
     city: City, database_url: str, load: Load, pushes_by_target: dict[str, list[ReceivedPush]]
 ) -> None:
     assert await city.client.imbalance() == 0
-    _assert_kept_once(database_url, load)
+    assert_kept_once(database_url, load.acknowledged)
     for path, pushes in pushes_by_target.items():
         _assert_complete(path, pushes, load)
         _assert_in_order(path, pushes)
-
-
-def _assert_kept_once(database_url: str, load: Load) -> None:
-    with psycopg2.connect(database_url) as connection, connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT (text::json->>'device')::int, (text::json->>'n')::int"
-            " FROM (SELECT convert_from(payload, 'UTF8') AS text FROM message) AS messages"
-        )
-        kept = Counter((row[0], row[1]) for row in cursor.fetchall())
-        cursor.execute(
-            "SELECT count(*) FROM (SELECT 1 FROM delivery"
-            " GROUP BY message_id, decoder_id, target_id, generation HAVING count(*) > 1) AS doubled"
-        )
-        doubled = cursor.fetchone()
-    connection.close()
-    assert not [key for key, times in kept.items() if times > 1]
-    assert load.acknowledged <= kept.keys()
-    assert doubled == (0,)
 
 
 def _assert_complete(path: str, pushes: list[ReceivedPush], load: Load) -> None:

@@ -11,6 +11,7 @@ from tests.faults.scene import (
     set_up_load,
 )
 from tests.support.hub_client import HubClient
+from tests.support.hub_databases import ENGINES
 from tests.support.hub_process import HubProcess
 from tests.support.receiver_process import ReceiverProcess
 
@@ -21,6 +22,7 @@ LONGEST_LIFE_S = 0.4
 
 @pytest.mark.faults
 @pytest.mark.timeout(400)
+@pytest.mark.parametrize("engine", ENGINES, indirect=True)
 async def test_fifty_kills_under_load_lose_nothing_and_double_nothing(
     hub: HubProcess, client: HubClient, receiver: ReceiverProcess
 ) -> None:

@@ -1,7 +1,10 @@
 """What PostgreSQL, or the network before it, may do to a hub: nothing is lost and nothing stands twice."""
 
 import asyncio
+import contextlib
+import itertools
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -128,6 +131,38 @@ async def test_read_whose_connection_is_lost_runs_once_more(
     proxy.when(lambda data: b"FROM written" in data, Loss.OF_ANSWER)
     async with asyncio.timeout(TIMEOUT_S):
         assert await database.read(count) == 1
+
+
+async def test_connections_cut_at_any_moment_lose_and_double_nothing(
+    database: Database, proxy: LoopbackProxy
+) -> None:
+    seed = random.randrange(1 << 32)
+    moments = random.Random(seed)
+    stopping = asyncio.Event()
+    acknowledged: list[int] = []
+
+    async def load(worker: int) -> None:
+        for step in itertools.count():
+            number = worker * 1_000_000 + step
+            await database.write(partial(add, number=number))
+            acknowledged.append(number)
+            # A read that is cut off twice is told so; a write never is.
+            with contextlib.suppress(StorageUnavailable):
+                await database.read(count)
+            if stopping.is_set():
+                return
+
+    async with asyncio.timeout(2 * TIMEOUT_S):
+        loading = [asyncio.create_task(load(worker)) for worker in range(6)]
+        for _ in range(40):
+            await asyncio.sleep(moments.uniform(0.0, 0.05))
+            proxy.cut()
+        stopping.set()
+        await asyncio.gather(*loading)
+        rows = await database.read(
+            lambda reader: reader.fetch_all(text("SELECT number FROM written"))
+        )
+    assert sorted(row[0] for row in rows) == sorted(acknowledged), f"seed {seed}"
 
 
 async def test_server_that_is_away_is_told_and_found_again(

@@ -88,6 +88,11 @@ class HubProcess:
     def database(self) -> Path:
         return self.data_dir / "tingbro.db"
 
+    @property
+    def database_url(self) -> str | None:
+        """Where its database is when that is not the file."""
+        return self._settings.get("DATABASE_URL")
+
     def start(self) -> None:
         """Start the hub and return when it says that it is ready."""
         self.launch()

@@ -41,6 +41,17 @@ def test_data_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     assert f"{directory} cannot be made (Not a directory): check TINGBRO_DATA_DIR." in complaint
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1:1", "no-such-host.invalid", "127.0.0.1:one"])
+def test_server_that_is_not_there_is_named_without_the_password(tmp_path: Path, host: str) -> None:
+    hub = HubProcess(tmp_path, settings={"DATABASE_URL": f"postgresql://u:very-secret@{host}/hub"})
+    hub.launch()
+    assert hub.wait() == 3
+    said = "\n".join(hub.unexpected_lines())
+    assert "It cannot be reached: check the URL and the network." in said
+    assert host.partition(":")[0] in said
+    assert "very-secret" not in said + hub.output()
+
+
 def test_what_the_hub_keeps_is_readable_by_its_owner_only(tmp_path: Path) -> None:
     with HubProcess(tmp_path) as hub:
         kept = [hub.data_dir, *hub.data_dir.iterdir()]
