@@ -15,7 +15,8 @@ from tests.support.hub_databases import ENGINES
 from tests.support.hub_process import HubProcess
 from tests.support.receiver_process import ReceiverProcess
 
-ROUNDS = 50
+# The embedded engine recovers its own file; a server has not been killed along with the hub.
+ROUNDS = {"sqlite": 50, "postgresql": 12}
 # Short enough that fifty rounds are bearable, and long enough that every stage gets its turn.
 LONGEST_LIFE_S = 0.4
 
@@ -23,19 +24,19 @@ LONGEST_LIFE_S = 0.4
 @pytest.mark.faults
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("engine", ENGINES, indirect=True)
-async def test_fifty_kills_under_load_lose_nothing_and_double_nothing(
-    hub: HubProcess, client: HubClient, receiver: ReceiverProcess
+async def test_kills_under_load_lose_nothing_and_double_nothing(
+    engine: str, hub: HubProcess, client: HubClient, receiver: ReceiverProcess
 ) -> None:
     seed = random.randrange(1 << 32)
     moments = random.Random(seed)
     load, city, _ = await set_up_load(hub, client, receiver, device_count=16)
     load.start()
-    for _ in range(ROUNDS):
+    for _ in range(ROUNDS[engine]):
         await asyncio.sleep(moments.uniform(0.0, LONGEST_LIFE_S))
         hub.kill()
         await asyncio.to_thread(hub.start)
     await load.stop()
-    assert len(load.acknowledged) > ROUNDS, f"seed {seed}: there was hardly any load"
+    assert len(load.acknowledged) > ROUNDS[engine], f"seed {seed}: there was hardly any load"
     await client.login()
     await assert_nothing_lost_nothing_doubled(hub, city, receiver, load)
     assert_order_kept(receiver)
