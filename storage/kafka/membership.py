@@ -152,7 +152,6 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
             for partition, claim in claims.items()
         }
         self.is_assigned = True
-        _log.info(events.JOURNAL_PARTITIONS_ASSIGN, partitions=sorted(claims))
         self._listener.assigned(
             {partition: claim.position for partition, claim in claims.items()},
             crashes=max((claim.crashes for claim in claims.values()), default=0),
@@ -197,9 +196,8 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # the librar
             try:
                 await self._listener.revoked()
             finally:
-                partitions, self.held = sorted(self.held), {}
+                self.held = {}
                 await self._let_go()
-            _log.info(events.JOURNAL_PARTITIONS_REVOKE, partitions=partitions)
 
     async def _stop_reading(self) -> None:
         """Asked across a change, the library would answer before this member has chosen an offset."""
