@@ -6,6 +6,8 @@ PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& { echo "$$name"; break; }; done)
 BIN := $(VENV)/bin
+# Most of what the tests do is waiting for servers that were killed: two files at a time.
+JOBS ?= 2
 REQUIREMENTS := setup.cfg pyproject.toml
 
 .PHONY: run test check lint fmt bench clean
@@ -15,7 +17,7 @@ run: $(VENV)/.run-installed
 	@exec $(BIN)/tingbro up
 
 test: $(VENV)/.dev-installed
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(TESTS)
 
 check: lint test
 
