@@ -28,7 +28,6 @@ from storage import events as storage_events
 from storage.cursor_claims import Claim, CursorClaims
 from storage.database import Database
 from storage.journal import JournalListener
-from storage.kafka import events
 from storage.kafka.agreement import check_reach, check_readable
 from storage.kafka.cluster import Reach, cluster_view
 from storage.kafka.consuming import consumer_for, end_consumer
