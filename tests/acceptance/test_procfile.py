@@ -59,7 +59,7 @@ async def test_release_then_web_and_two_workers_bring_messages_to_their_target(
         await city.settled()
         assert await client.imbalance() == 0
         books = await client.books(city.organization_id)
-        assert books["deliveries"]["delivered"] == DEVICES * ROUNDS
+        assert books["deliveries"]["delivered"] == DEVICES * ROUNDS, books
     _assert_in_order(receiver)
 
 
