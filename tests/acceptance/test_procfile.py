@@ -59,7 +59,8 @@ async def test_release_then_web_and_two_workers_bring_messages_to_their_target(
         await city.settled()
         assert await client.imbalance() == 0
         books = await client.books(city.organization_id)
-        assert books["deliveries"]["delivered"] == DEVICES * ROUNDS, books
+        pushed = sorted((one.headers["tingbro-message-id"], one.body) for one in receiver.requests)
+        assert books["deliveries"]["delivered"] == DEVICES * ROUNDS, (books, pushed)
     _assert_in_order(receiver)
 
 
