@@ -2,11 +2,15 @@
 
 from collections import defaultdict
 from collections.abc import Set
+from typing import Final
 
+from actors.target import MAX_IN_FLIGHT
 from tests.faults.kept_rows import Key, assert_kept_once
 from tests.support.city import City
 from tests.support.load import Load
 from tests.support.receiver_process import ReceivedPush
+
+SEND_TIMEOUT_S: Final = 10.0
 
 
 async def assert_fleet_kept_its_promises(
@@ -42,25 +46,30 @@ def _assert_in_order(path: str, pushes: list[ReceivedPush]) -> None:
 
 
 def overlaps(pushes: list[ReceivedPush], *, frozen: Set[int] = frozenset()) -> list[str]:
-    """Say where a process began to send to a target after another process had taken it over.
+    """Say where a process went on to send to a target although another one had taken it over.
 
-    A process that gets the target back later on is none: between the two lies the time that a lease
-    takes to move. Of those `frozen`, what they had begun before arrives when they wake.
+    What a process had begun before arrives a little later: as much as it may have in flight, within the
+    time that a send may take. Of those `frozen` it arrives when they wake.
     """
     found = []
-    taken_over_at: dict[int, float] = {}
     current: int | None = None
-    for push in pushes:
-        sender = push.sender
-        if sender is None or sender == current:
+    for place, push in enumerate(pushes):
+        if push.sender is None or push.sender == current:
             continue
-        left_at = taken_over_at.get(sender)
-        if left_at is not None and push.at_s - left_at < 0.5 and sender not in frozen:
-            found.append(f"{sender} sent {push.at_s - left_at:.2f} s after {current} took over")
-        if current is not None:
-            taken_over_at[current] = push.at_s
-        current = sender
+        before, current = current, push.sender
+        if before is None or before in frozen:
+            continue
+        late = _sent_between_others(pushes[place:], before, push.at_s + SEND_TIMEOUT_S)
+        if late > MAX_IN_FLIGHT:
+            found.append(f"{before} sent {late} more after {current} had taken over")
     return found
+
+
+def _sent_between_others(pushes: list[ReceivedPush], sender: int, until_s: float) -> int:
+    """How many of `sender` come before the last of somebody else: not those after it got the target back."""
+    soon = [push.sender for push in pushes if push.at_s <= until_s]
+    others = [place for place, one in enumerate(soon) if one not in {sender, None}]
+    return soon[: others[-1]].count(sender) if others else 0
 
 
 def _key(push: ReceivedPush) -> Key:

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, Self
+from uuid import uuid4
 
 from tests.support.hub_process import ROOT, HubProcess
 
@@ -39,7 +40,8 @@ class Fleet:
             "DATABASE_URL": database_url,
             "KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers,
             "KAFKA_PARTITIONS": str(partitions),
-            "KAFKA_TOPIC_PREFIX": f"{directory.name}-",
+            # Other tests use the same cluster, and some of them more than one fleet.
+            "KAFKA_TOPIC_PREFIX": f"{directory.name}-{uuid4().hex[:6]}-",
             "SECRET_KEY": "only for tests, and long enough for them",
             **(settings or {}),
         }

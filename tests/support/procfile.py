@@ -33,6 +33,8 @@ def fleet_environment(
         "TINGBRO_DATABASE_URL": database_url,
         "TINGBRO_KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers,
         "TINGBRO_KAFKA_PARTITIONS": "4",
+        # Other tests use the same cluster.
+        "TINGBRO_KAFKA_TOPIC_PREFIX": f"{directory.name}-",
         "TINGBRO_SECRET_KEY": "k" * 32,
         "TINGBRO_ADMIN_EMAIL": ADMIN_EMAIL,
         "TINGBRO_ADMIN_PASSWORD": ADMIN_PASSWORD,
