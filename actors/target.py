@@ -150,6 +150,8 @@ class TargetActor(Actor):
             await target.close()
 
     def _add(self, items: list[OutboxItem]) -> None:
+        # A reading of the outbox may have been quicker than the word of the commit.
+        items = [item for item in items if item.delivery_id not in self._unrecorded]
         if self._reading:
             self._fresh.extend(items[: self._capacity - len(self._fresh) + 1])
         elif not self._behind and not self._lanes.add(items):
@@ -334,7 +336,7 @@ class TargetActor(Actor):
 
     def _recorded(self, batch: list[DeliveryOutcome]) -> None:
         for outcome in batch:
-            del self._unrecorded[outcome.delivery_id]
+            self._unrecorded.pop(outcome.delivery_id, None)
         dues = [outcome.next_at for outcome in batch if outcome.next_at is not None]
         if dues:
             self._wake_in((min(dues) - self.clock.now()).total_seconds())

@@ -8,7 +8,7 @@ from typing import Self
 
 import pytest
 
-from actors.messages import Tick
+from actors.messages import DeliveriesCreated, Tick
 from actors.runtime import ActorRef, ActorSystem, ChildSpec, VirtualClock
 from actors.target import TargetActor
 from protocols.errors import DeliveryRetryable
@@ -156,3 +156,22 @@ async def test_delivery_made_while_the_outbox_was_read_is_found_when_the_actor_i
     scene.outbox.may_answer.set()
 
     assert await scene.receiver.wait_for(1) == made
+
+
+async def test_delivery_that_was_read_and_sent_before_the_actor_is_told_of_it_is_sent_once(
+    scene: Scene,
+) -> None:
+    first, second = await scene.make_deliveries(1, 1)
+    waiting = await scene.pipeline.waiting()
+    scene.outbox.may_record.clear()
+    actor = scene.start()
+    await scene.receiver.wait_for(2)
+
+    actor.tell(DeliveriesCreated(waiting))
+    await scene.clock.advance(0.1)
+    scene.outbox.may_record.set()
+    await scene.outbox.recorded.wait()
+    (third,) = await scene.make_deliveries(1)
+    actor.tell(Tick())
+
+    assert await scene.receiver.wait_for(3) == [first, second, third]

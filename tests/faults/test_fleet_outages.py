@@ -18,7 +18,7 @@ from tests.support.loopback_proxy import LoopbackProxy
 from tests.support.postgresql import PostgresqlServer
 from tests.support.receivers import Receiver
 
-_OUTAGE_S: Final = 20.0
+_OUTAGE_S: Final = 60.0
 _PATIENCE_S: Final = 60.0
 _EXPECTED: Final = ("database.write.fail", "writer.results.wait", "actor.instance.abandon")
 
