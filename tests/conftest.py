@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 import pytest
 
@@ -53,7 +54,7 @@ def new_kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> KafkaBroker:
     try:
         jars = kafka_jars.ensure(lambda _: None)
     except kafka_jars.KafkaNotToBeHad as error:
-        pytest.skip(str(error))
+        _do_without(str(error))
     return KafkaBroker(jars, tmp_path_factory.mktemp("kafka"))
 
 
@@ -90,6 +91,11 @@ def _server() -> PostgresqlServer:
     try:
         return PostgresqlServer()
     except PostgresqlMissing as missing:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"{missing} No test is skipped here.")
-        pytest.skip(str(missing))
+        _do_without(str(missing))
+
+
+def _do_without(reason: str) -> NoReturn:
+    """Skip the test and say why; where every change is checked nothing is skipped."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{reason} No test is skipped here.")
+    pytest.skip(reason)
