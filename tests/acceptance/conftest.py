@@ -6,6 +6,7 @@ is to run over every database engine says so with
 """
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,9 @@ from tests.support.city import City
 from tests.support.hub_client import HubClient
 from tests.support.hub_databases import database_settings
 from tests.support.hub_process import HubProcess
+from tests.support.kafka import KafkaBroker
+from tests.support.postgresql import PostgresqlServer
+from tests.support.procfile import fleet_environment
 
 
 @pytest.fixture(scope="module")
@@ -50,3 +54,17 @@ async def city(client: HubClient) -> City:
 async def hub_client_without_login(hub: HubProcess) -> AsyncIterator[HubClient]:
     async with HubClient(hub.url) as hub_client:
         yield hub_client
+
+
+@pytest.fixture
+def environment(
+    postgresql: PostgresqlServer, own_kafka_broker: KafkaBroker, tmp_path: Path
+) -> Iterator[dict[str, str]]:
+    """What the processes of a fleet are started with. Nothing is made yet: neither tables nor topics."""
+    name = postgresql.create_database(is_migrated=False)
+    yield fleet_environment(
+        tmp_path,
+        database_url=postgresql.url(name),
+        bootstrap_servers=own_kafka_broker.bootstrap_servers,
+    )
+    postgresql.drop_database(name)

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,10 +10,8 @@ import pytest
 from tests.support.city import City
 from tests.support.hub_client import HubClient
 from tests.support.hub_process import HubProcess, free_port
-from tests.support.kafka import KafkaBroker
 from tests.support.load import Load
-from tests.support.postgresql import PostgresqlServer
-from tests.support.procfile import fleet, fleet_environment, run
+from tests.support.procfile import fleet, run
 from tests.support.receiver_process import ReceivedPush, ReceiverProcess
 
 DECODER = "function decode(p, m) { return {device: p.device, n: p.n}; }"
@@ -29,19 +26,6 @@ LOAD_S = 2.0
 # The hub of another test may still try what it has for a receiver that had this port before.
 PATH = "/outgrown"
 SETTLE_TIMEOUT_S = 60
-
-
-@pytest.fixture
-def environment(
-    postgresql: PostgresqlServer, own_kafka_broker: KafkaBroker, tmp_path: Path
-) -> Iterator[dict[str, str]]:
-    name = postgresql.create_database(is_migrated=False)
-    yield fleet_environment(
-        tmp_path,
-        database_url=postgresql.url(name),
-        bootstrap_servers=own_kafka_broker.bootstrap_servers,
-    )
-    postgresql.drop_database(name)
 
 
 @pytest.mark.acceptance

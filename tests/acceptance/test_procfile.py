@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,26 +10,10 @@ import pytest
 from tests.support.city import City
 from tests.support.hub_client import HubClient
 from tests.support.hub_process import free_port
-from tests.support.kafka import KafkaBroker
-from tests.support.postgresql import PostgresqlServer
-from tests.support.procfile import fleet, fleet_environment, honcho, run
+from tests.support.procfile import fleet, honcho, run
 from tests.support.receivers import Receiver
 
 DEVICES, ROUNDS = 4, 10
-
-
-@pytest.fixture
-def environment(
-    postgresql: PostgresqlServer, own_kafka_broker: KafkaBroker, tmp_path: Path
-) -> Iterator[dict[str, str]]:
-    """Nothing is made yet: neither tables nor topics."""
-    name = postgresql.create_database(is_migrated=False)
-    yield fleet_environment(
-        tmp_path,
-        database_url=postgresql.url(name),
-        bootstrap_servers=own_kafka_broker.bootstrap_servers,
-    )
-    postgresql.drop_database(name)
 
 
 @pytest.mark.acceptance

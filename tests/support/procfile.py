@@ -84,7 +84,8 @@ async def fleet(environment: dict[str, str], port: int, output: Path) -> AsyncIt
 
 def _assert_no_surprises(output: Path) -> None:
     log = output.read_text(encoding="utf-8")
-    assert '"level": "error"' not in log, log[-4_000:]
+    assert '"level":"error"' not in log, log[-4_000:]
+    assert '"level":"critical"' not in log, log[-4_000:]
     assert "Traceback" not in log, log[-4_000:]
 
 
