@@ -38,7 +38,10 @@ which says whether doing the very same thing again may succeed.
 """
 
 from collections.abc import Iterable
+from enum import StrEnum
 from typing import ClassVar
+
+from protocols.exchange import Exchange
 
 
 class TingbroError(Exception):
@@ -185,6 +188,23 @@ class DecoderUnavailable(DecodeError):
     retryable = True
 
 
+class DeliveryFault(StrEnum):
+    """What an attempt failed on, by what the engine of delivery makes of it."""
+
+    MESSAGE = "message"
+    """This message: no other is any worse for it."""
+    CONFIGURATION = "configuration"
+    """Credentials, address or form: 400, 401, 403, 404, 422, a certificate. The owner has to mend it."""
+    CONNECTION = "connection"
+    """There is nobody at the other end: refused, unreachable, no such name."""
+    THROTTLED = "throttled"
+    """It has too much to do: 429, 502, 504, no answer in time. It gets a rest."""
+    RECEIVER = "receiver"
+    """It failed: 5xx, nonsense, a connection that broke off."""
+    GONE = "gone"
+    """It wants nothing more, ever: 410."""
+
+
 class DeliveryError(TingbroError):
     """One attempt failed. `status_code` is the receiver's, if it answered at all."""
 
@@ -194,14 +214,18 @@ class DeliveryError(TingbroError):
         self,
         message: str,
         *,
+        fault: DeliveryFault = DeliveryFault.RECEIVER,
         status_code: int | None = None,
         retry_after_s: float | None = None,
         response_excerpt: str | None = None,
+        exchange: Exchange | None = None,
     ) -> None:
         super().__init__(message)
+        self.fault = fault
         self.status_code = status_code
         self.retry_after_s = retry_after_s
         self.response_excerpt = response_excerpt
+        self.exchange = exchange
 
 
 class DeliveryRetryable(DeliveryError):

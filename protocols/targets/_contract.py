@@ -5,12 +5,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar, Self
+from typing import ClassVar, Final, Self
 
 import aiohttp
 
 from protocols.errors import DeliveryError
+from protocols.exchange import Exchange
 from protocols.messages import DeliveryId, DeviceId, MessageId
+from protocols.targets.policy import Ordering
+
+DECODED: Final = "uplink.decoded"
+"""The `event_type` of what a device has sent; every other names something about the hub itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +40,15 @@ class Push:
     content_type: str = "application/json"
     is_replay: bool = False
 
+    event_type: str = DECODED
+    """What kind of thing happened; names the type where the receiver gets an envelope."""
+
+    batch_id: DeliveryId | None = None
+    """Where the target `freezes_batches`: the id of the batch, the same on every attempt."""
+
+    is_test: bool = False
+    """A person tries the target out: `Delivered.exchange` is wanted too."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivered:
@@ -43,6 +57,8 @@ class Delivered:
     duration_s: float
     status_code: int | None = None
     """The receiver's answer, for kinds whose protocol has such codes."""
+    exchange: Exchange | None = None
+    """Given for a test only: nobody looks at the thousands of others."""
 
 
 Outcome = Delivered | DeliveryError
@@ -74,8 +90,20 @@ class Target(ABC):
     kind: ClassVar[str]
     """The value of `type` in `/api/v1/data-target`; unique among the kinds."""
 
-    batch_size: ClassVar[int] = 1
-    """At most so many pushes in one `deliver`; 1 where the protocol carries one message at a time."""
+    ordering: ClassVar[Ordering | None] = None
+    """The order that the kind insists on, whatever a user chooses; None leaves it to the user."""
+
+    batch_size: int = 1
+    """At most so many pushes in one `deliver`; 1 where the protocol carries one message at a time.
+    May differ between targets of a kind."""
+
+    freezes_batches: bool = False
+    """Whether the pushes of one `deliver` travel as one thing with an id of its own
+    (`Push.batch_id`), so that they have to be together again on every later attempt."""
+
+    takes_pushes: bool = True
+    """False for a target without an address: what is meant for it waits until somebody pulls it.
+    `deliver` is never called then."""
 
     @classmethod
     @abstractmethod

@@ -34,7 +34,7 @@ _REPLAY = istr("tingbro-replay")
 
 class HttpPushTarget(Target):
     kind: ClassVar[str] = "HTTP_PUSH"
-    batch_size: ClassVar[int] = 1
+    batch_size: int = 1
 
     def __init__(self, settings: HttpTargetSettings, resources: TargetResources) -> None:
         self._settings = settings

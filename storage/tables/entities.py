@@ -137,6 +137,30 @@ data_target = Table(
     sqlite_autoincrement=True,
 )
 
+open_data_dk_dataset = Table(
+    "open_data_dk_dataset",
+    metadata,
+    _id(),
+    Column(
+        "data_target_id",
+        Integer,
+        ForeignKey("data_target.id", ondelete="CASCADE"),
+        nullable=False,
+        unique=True,
+    ),
+    Column("name", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    # A JSON array of texts, as text.
+    Column("keywords", Text, nullable=False),
+    Column("license", Text, nullable=False),
+    Column("author_name", Text, nullable=False),
+    Column("author_email", Text, nullable=False),
+    Column("resource_title", Text, nullable=False),
+    *_stamps(),
+    sqlite_autoincrement=True,
+)
+"""A data target of any kind may have one: then its latest values are published."""
+
 connection = Table(
     "connection",
     metadata,
@@ -234,6 +258,7 @@ __all__ = [
     "connection_device",
     "data_target",
     "iot_device",
+    "open_data_dk_dataset",
     "organization",
     "payload_decoder",
     "user_account",

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Index,
     Integer,
@@ -16,6 +17,7 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    false,
     literal_column,
     text,
 )
@@ -159,6 +161,9 @@ delivery = Table(
     _number("created_at"),
     _number("expires_at"),
     Column("settled_at", BigInteger),
+    Column("is_aside", Boolean, nullable=False, server_default=false()),
+    Column("batch_id", Uuid(as_uuid=False)),
+    Column("leased_until", BigInteger),
     Index(
         "ix_delivery_message",
         "message_id",
@@ -169,6 +174,9 @@ delivery = Table(
     ),
     sqlite_with_rowid=False,
 )
+"""`is_aside`: it has failed for so long that it waits outside of its lane. `batch_id`: with which others
+it travels. `leased_until`: somebody who pulls has it in hand until then. `decoder_id` -1 stands for an
+event about a data target, `message_id` then is the event's."""
 is_waiting = delivery.c.settled_at.is_(None)
 # In the very order in which a target's deliveries are read: a planner that knows little of a table
 # that fills and empties would otherwise sort everything that waits, for each page.
@@ -188,6 +196,14 @@ Index(
     sqlite_where=_is_in_back_off,
     postgresql_where=_is_in_back_off,
 )
+is_dead_letter = delivery.c.state.in_([literal_column("'dead'"), literal_column("'expired'")])
+Index(
+    "ix_delivery_dead_letter",
+    delivery.c.target_id,
+    delivery.c.delivery_id,
+    sqlite_where=is_dead_letter,
+    postgresql_where=is_dead_letter,
+)
 
 delivery_lane = Table(
     "delivery_lane",
@@ -196,9 +212,11 @@ delivery_lane = Table(
     _number("device_id", is_key=True),
     _id("delivery_id"),
     _number("due_at"),
+    Column("held_us", BigInteger, nullable=False, server_default=text("0")),
     sqlite_with_rowid=False,
 )
-"""The head that keeps a device's later deliveries to a target waiting, and until when."""
+"""The head that keeps a device's later deliveries to a target waiting, and until when. `held_us`: for
+how long it has, by failures of its own. `device_id` 0 is the one lane of a target in strict order."""
 
 delivery_attempt = Table(
     "delivery_attempt",
@@ -215,6 +233,7 @@ delivery_attempt = Table(
     Column("error", Text),
     Column("duration_us", BigInteger, nullable=False),
     Column("response_excerpt", Text),
+    Column("details", Text),
     Index("ix_delivery_attempt_delivery_id", "delivery_id"),
     Index("ix_delivery_attempt_target_id_attempt_id", "target_id", "attempt_id"),
 )

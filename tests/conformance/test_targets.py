@@ -77,8 +77,8 @@ def test_some_kind_is_discovered() -> None:
     assert "HTTP_PUSH" in discover()
 
 
-def test_kind_takes_at_least_one_push_at_a_time(kind: type[Target]) -> None:
-    assert kind.batch_size >= 1
+async def test_target_takes_at_least_one_push_at_a_time(target: Target) -> None:
+    assert target.batch_size >= 1
 
 
 async def test_push_arrives_unaltered_under_its_delivery_and_message_ids(
