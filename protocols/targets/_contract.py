@@ -71,6 +71,8 @@ class TargetResources:
     http_session: aiohttp.ClientSession
     clock_s: Callable[[], float] = time.time
     """Unix time in seconds."""
+    monotonic_s: Callable[[], float] = time.monotonic
+    """For durations: how long something may be kept, whatever happens to the time of day."""
 
 
 class Target(ABC):

@@ -132,19 +132,25 @@ class HttpSender:
             answer.headers,
             answer.body,
             now_s=self._clock_s(),
-            secrets=self._settings.secrets,
+            secrets=self._secrets(),
         )
         error.exchange = self.exchange_of(answer)
         return error
 
     def exchange_of(self, answer: Answer) -> Exchange:
         """Return how this answer came about, without secrets, for people to look at."""
-        secrets = self._settings.secrets
+        secrets = self._secrets()
         return replace(
             self._exchange(answer.record),
             response_headers=shown_headers(answer.headers, secrets),
             response_excerpt=excerpt_of(answer.headers, answer.body, secrets),
         )
+
+    async def close(self) -> None:
+        """Let go of what is under way beside the requests themselves: nothing here."""
+
+    def _secrets(self) -> tuple[str, ...]:
+        return self._settings.secrets
 
     def _exchange(self, record: WireRecord) -> Exchange:
         record.ended()

@@ -14,6 +14,7 @@ from urllib.parse import quote, quote_plus
 from yarl import URL
 
 from protocols.errors import InvalidInput
+from protocols.targets._client_credentials import ClientAuthentication, ClientCredentials
 
 # From the start of an attempt to the end of the answer. OS2iot waits 30 s; receivers that are in order
 # answer within a second, and whoever holds a push for longer is better asked again later.
@@ -25,6 +26,8 @@ MAX_URL_LENGTH = 1024
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 # RFC 9110, section 5.5, without what lies beyond ASCII: no two receivers agree on that.
 _HEADER_VALUE = re.compile(r"[!-~](?:[ \t!-~]*[!-~])?")
+# RFC 6749, section 3.3.
+_SCOPE = re.compile(r"[!#-\[\]-~]+(?: [!#-\[\]-~]+)*")
 _CONTROL = re.compile(r"[\x00-\x20\x7f]")
 # Headers that the hub or the protocol sets; a secret in one of them would break the push.
 _RESERVED_HEADERS = frozenset(
@@ -56,6 +59,7 @@ class AuthorizationType(StrEnum):
     HTTP_BASIC_AUTHORIZATION = "HTTP_BASIC_AUTHORIZATION"
     SECRET_HEADER = "SECRET_HEADER"
     SECRET_URL_PARAMETER = "SECRET_URL_PARAMETER"
+    OAUTH_AUTHORIZATION = "OAUTH_AUTHORIZATION"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +71,8 @@ class HttpTargetSettings:
     """The same address for people to read, without what is secret."""
     timeout_s: float
     authorization_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    credentials: ClientCredentials | None = None
+    """What tokens are got with, where each push shows one."""
 
     secrets: tuple[str, ...] = field(default=(), repr=False)
     """Every spelling of a secret that a receiver could echo, the longest first."""
@@ -75,8 +81,8 @@ class HttpTargetSettings:
 def parse_http_settings(settings: Mapping[str, object]) -> HttpTargetSettings:
     """Read `settings`.
 
-    Without an `authorizationType` an `authorizationHeader` that is not empty is used, as existing
-    clients expect.
+    Without an `authorizationType` a `tokenEndpoint` or else an `authorizationHeader` that is not empty
+    is used, as existing clients expect.
 
     Raises:
         InvalidInput: one sentence for each setting that cannot be used.
@@ -87,6 +93,7 @@ def parse_http_settings(settings: Mapping[str, object]) -> HttpTargetSettings:
     shown_url = str(url)
     headers: dict[str, str] = {}
     secrets: list[str] = []
+    client: ClientCredentials | None = None
     match reader.authorization_type():
         case AuthorizationType.HEADER_BASED_AUTHORIZATION:
             headers["Authorization"] = reader.header_value("authorizationHeader")
@@ -109,6 +116,9 @@ def parse_http_settings(settings: Mapping[str, object]) -> HttpTargetSettings:
                 quote_plus(value),
                 *url.raw_query_string.split("=")[-1:],
             ]
+        case AuthorizationType.OAUTH_AUTHORIZATION:
+            client = reader.client_credentials()
+            secrets += client.secrets
         case AuthorizationType.NO_AUTHORIZATION | None:
             pass
     reader.raise_for_problems()
@@ -117,6 +127,7 @@ def parse_http_settings(settings: Mapping[str, object]) -> HttpTargetSettings:
         shown_url=shown_url,
         timeout_s=timeout_ms / 1000,
         authorization_headers=headers,
+        credentials=client,
         secrets=tuple(sorted({secret for secret in secrets if secret}, key=len, reverse=True)),
     )
 
@@ -132,25 +143,24 @@ class _Reader:
         if self._problems:
             raise InvalidInput(" ".join(self._problems))
 
-    def url(self) -> URL:
-        text = self.text("url")
+    def url(self, name: str = "url") -> URL:
+        text = self.text(name)
         if not text:
             return URL()
         if len(text) > MAX_URL_LENGTH:
-            return self._no_url(f"`url` may be at most {MAX_URL_LENGTH} characters long.")
+            return self._no_url(f"`{name}` may be at most {MAX_URL_LENGTH} characters long.")
         if _CONTROL.search(text):
-            return self._no_url("`url` must not contain blanks or control characters.")
+            return self._no_url(f"`{name}` must not contain blanks or control characters.")
         try:
             url = URL(text)
             has_host = bool(url.raw_host) and url.port != 0
         except ValueError:
-            return self._no_url("`url` is not a valid address.")
+            return self._no_url(f"`{name}` is not a valid address.")
         if url.scheme not in ("http", "https") or not has_host:
-            return self._no_url("`url` must begin with https:// or http:// and name a host.")
+            return self._no_url(f"`{name}` must begin with https:// or http:// and name a host.")
         if url.user is not None or url.password is not None:
             return self._no_url(
-                "`url` must not hold a user or password: use `authorizationType` "
-                "HTTP_BASIC_AUTHORIZATION with `username` and `password`."
+                f"`{name}` must not hold a user or password: choose an `authorizationType` instead."
             )
         return url.with_fragment(None)
 
@@ -176,6 +186,8 @@ class _Reader:
     def authorization_type(self) -> AuthorizationType | None:
         value = self._settings.get("authorizationType")
         if value is None or value == "":
+            if self._settings.get("tokenEndpoint"):
+                return AuthorizationType.OAUTH_AUTHORIZATION
             if self._settings.get("authorizationHeader"):
                 return AuthorizationType.HEADER_BASED_AUTHORIZATION
             return AuthorizationType.NO_AUTHORIZATION
@@ -224,6 +236,40 @@ class _Reader:
         if _has_control(password):
             self._problems.append("`password` must not contain control characters.")
         return base64.b64encode(f"{username}:{password}".encode()).decode(), password
+
+    def client_credentials(self) -> ClientCredentials:
+        client_id, client_secret = self.text("clientId"), self.text("clientSecret")
+        if _has_control(client_id + client_secret):
+            self._problems.append(
+                "`clientId` and `clientSecret` must not contain control characters."
+            )
+        return ClientCredentials(
+            token_endpoint=self.url("tokenEndpoint"),
+            client_id=client_id,
+            client_secret=client_secret,
+            scope=self._scope(),
+            authentication=self._client_authentication(),
+        )
+
+    def _scope(self) -> str | None:
+        value = self._settings.get("scope")
+        if value is None or value == "":
+            return None
+        if not isinstance(value, str) or not _SCOPE.fullmatch(value):
+            self._problems.append("`scope` must be names of scopes with one blank between them.")
+            return None
+        return value
+
+    def _client_authentication(self) -> ClientAuthentication | None:
+        value = self._settings.get("clientAuthentication")
+        if value is None or value == "":
+            return None
+        if isinstance(value, str) and value in list(ClientAuthentication):
+            return ClientAuthentication(value)
+        self._problems.append(
+            f"`clientAuthentication` must be one of {', '.join(ClientAuthentication)}."
+        )
+        return None
 
     def with_parameter(self, url: URL, name: str, value: str) -> URL:
         if name and name in url.query:
