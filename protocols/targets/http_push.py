@@ -19,6 +19,7 @@ from protocols.errors import DeliveryRefused
 from protocols.targets._contract import Delivered, Outcome, Push, Target, TargetResources
 from protocols.targets._http_answers import error_of_exception, error_of_status
 from protocols.targets._http_settings import HttpTargetSettings, parse_http_settings
+from protocols.targets.setting_names import HTTP_SECRETS, HTTP_SETTINGS
 
 MAX_BODY_BYTES = 1024 * 1024
 MAX_ANSWER_BYTES = 16 * 1024
@@ -34,6 +35,8 @@ _REPLAY = istr("tingbro-replay")
 
 class HttpPushTarget(Target):
     kind: ClassVar[str] = "HTTP_PUSH"
+    setting_names: ClassVar[frozenset[str]] = HTTP_SETTINGS | {"envelope", "batchSize"}
+    secret_names: ClassVar[frozenset[str]] = HTTP_SECRETS
     batch_size: int = 1
 
     def __init__(self, settings: HttpTargetSettings, resources: TargetResources) -> None:
