@@ -160,7 +160,11 @@ async def test_empty_settings_are_refused_with_a_sentence(
         kind.from_settings({}, resources)
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+# Not too slow for a busy machine either: what is drawn is small, whatever the time it takes.
+@settings(
+    max_examples=200,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(data=st.data())
 async def test_any_settings_make_a_target_or_are_refused(
     kind: type[Target], harness: TargetHarness, resources: TargetResources, data: st.DataObject
