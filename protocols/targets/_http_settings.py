@@ -15,6 +15,7 @@ from yarl import URL
 
 from protocols.errors import InvalidInput
 from protocols.targets._client_credentials import ClientAuthentication, ClientCredentials
+from protocols.targets.setting_names import implied_authorization
 
 # From the start of an attempt to the end of the answer. OS2iot waits 30 s; receivers that are in order
 # answer within a second, and whoever holds a push for longer is better asked again later.
@@ -186,11 +187,7 @@ class _Reader:
     def authorization_type(self) -> AuthorizationType | None:
         value = self._settings.get("authorizationType")
         if value is None or value == "":
-            if self._settings.get("tokenEndpoint"):
-                return AuthorizationType.OAUTH_AUTHORIZATION
-            if self._settings.get("authorizationHeader"):
-                return AuthorizationType.HEADER_BASED_AUTHORIZATION
-            return AuthorizationType.NO_AUTHORIZATION
+            return AuthorizationType(implied_authorization(self._settings))
         if isinstance(value, str) and value in list(AuthorizationType):
             return AuthorizationType(value)
         self._problems.append(f"`authorizationType` must be one of {', '.join(AuthorizationType)}.")

@@ -17,6 +17,7 @@ from protocols.errors import DeliveryError
 from protocols.targets._contract import Delivered, Outcome, Push, Target, TargetResources
 from protocols.targets._http_settings import HttpTargetSettings, parse_http_settings
 from protocols.targets._oauth import sender_for
+from protocols.targets.setting_names import HTTP_SECRETS, HTTP_SETTINGS
 
 # Names that are already folded cost less at every push.
 _WEBHOOK_ID = istr("webhook-id")
@@ -27,6 +28,8 @@ _REPLAY = istr("tingbro-replay")
 
 class HttpPushTarget(Target):
     kind: ClassVar[str] = "HTTP_PUSH"
+    setting_names: ClassVar[frozenset[str]] = HTTP_SETTINGS | {"envelope", "batchSize"}
+    secret_names: ClassVar[frozenset[str]] = HTTP_SECRETS
     batch_size: int = 1
 
     def __init__(self, settings: HttpTargetSettings, resources: TargetResources) -> None:
