@@ -20,6 +20,7 @@ from protocols.targets._http_answers import (
     error_of_answer,
     error_of_exception,
     excerpt_of,
+    redacted,
     shown_headers,
 )
 from protocols.targets._http_settings import HttpTargetSettings
@@ -145,6 +146,10 @@ class HttpSender:
             response_headers=shown_headers(answer.headers, secrets),
             response_excerpt=excerpt_of(answer.headers, answer.body, secrets),
         )
+
+    def redacted(self, text: str) -> str:
+        """Return `text`, which is the receiver's, without the secrets that it was shown."""
+        return redacted(text, self._secrets())
 
     async def close(self) -> None:
         """Let go of what is under way beside the requests themselves: nothing here."""

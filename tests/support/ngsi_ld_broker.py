@@ -232,7 +232,7 @@ def _entities(request: ReceivedRequest, *, is_ld: bool) -> list[Entity]:
             refuse("Invalid or missing Entity id")
         if not _is_type(entity.get("type")):
             refuse("Invalid or missing Entity type")
-        if is_ld and not entity.get("@context"):
+        if is_ld and not _is_context(entity.get("@context")):
             refuse("missing @context in an application/ld+json payload")
         if not is_ld and "@context" in entity:
             refuse("@context in an application/json payload")
@@ -242,6 +242,10 @@ def _entities(request: ReceivedRequest, *, is_ld: bool) -> list[Entity]:
 def _is_type(value: object) -> bool:
     types = value if isinstance(value, list) else [value]
     return bool(types) and all(isinstance(each, str) and each for each in types)
+
+
+def _is_context(value: object) -> bool:
+    return isinstance(value, str | list | dict) and value != ""
 
 
 def _contexts(context: object) -> list[str]:
