@@ -113,11 +113,14 @@ class HttpSender:
             ) as response:
                 record.head_arrived()
                 answer = await self._read(response)
+        except DeliveryError as error:  # From the guard: there was nobody to send to.
+            error.exchange = self._exchange(record)
+            raise
         # TimeoutError is an OSError.
         except (aiohttp.ClientError, OSError) as exc:
-            error = error_of_exception(exc, self._settings.timeout_s)
-            error.exchange = self._exchange(record)
-            raise error from exc
+            failure = error_of_exception(exc, self._settings.timeout_s)
+            failure.exchange = self._exchange(record)
+            raise failure from exc
         return Answer(
             status_code=response.status,
             headers=response.headers,

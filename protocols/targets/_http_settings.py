@@ -15,13 +15,13 @@ from yarl import URL
 
 from protocols.errors import InvalidInput
 from protocols.targets._client_credentials import ClientAuthentication, ClientCredentials
+from protocols.targets.guard import Guard
 from protocols.targets.setting_names import implied_authorization
 
 # From the start of an attempt to the end of the answer. OS2iot waits 30 s; receivers that are in order
 # answer within a second, and whoever holds a push for longer is better asked again later.
 DEFAULT_TIMEOUT_MS = 15_000
 MAX_TIMEOUT_MS = 300_000
-MAX_URL_LENGTH = 1024
 
 # RFC 9110, section 5.6.2.
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
@@ -29,7 +29,6 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 _HEADER_VALUE = re.compile(r"[!-~](?:[ \t!-~]*[!-~])?")
 # RFC 6749, section 3.3.
 _SCOPE = re.compile(r"[!#-\[\]-~]+(?: [!#-\[\]-~]+)*")
-_CONTROL = re.compile(r"[\x00-\x20\x7f]")
 # Headers that the hub or the protocol sets; a secret in one of them would break the push.
 _RESERVED_HEADERS = frozenset(
     {
@@ -79,8 +78,8 @@ class HttpTargetSettings:
     """Every spelling of a secret that a receiver could echo, the longest first."""
 
 
-def parse_http_settings(settings: Mapping[str, object]) -> HttpTargetSettings:
-    """Read `settings`.
+def parse_http_settings(settings: Mapping[str, object], guard: Guard) -> HttpTargetSettings:
+    """Read `settings`; the addresses have to be such that `guard` lets them through.
 
     Without an `authorizationType` a `tokenEndpoint` or else an `authorizationHeader` that is not empty
     is used, as existing clients expect.
@@ -88,7 +87,7 @@ def parse_http_settings(settings: Mapping[str, object]) -> HttpTargetSettings:
     Raises:
         InvalidInput: one sentence for each setting that cannot be used.
     """
-    reader = _Reader(settings)
+    reader = _Reader(settings, guard)
     url = reader.url()
     timeout_ms = reader.timeout_ms()
     shown_url = str(url)
@@ -136,8 +135,9 @@ def parse_http_settings(settings: Mapping[str, object]) -> HttpTargetSettings:
 class _Reader:
     """Reads one setting at a time and remembers what was wrong; a wrong one reads as a stand-in."""
 
-    def __init__(self, settings: Mapping[str, object]) -> None:
+    def __init__(self, settings: Mapping[str, object], guard: Guard) -> None:
         self._settings = settings
+        self._guard = guard
         self._problems: list[str] = []
 
     def raise_for_problems(self) -> None:
@@ -146,28 +146,11 @@ class _Reader:
 
     def url(self, name: str = "url") -> URL:
         text = self.text(name)
-        if not text:
-            return URL()
-        if len(text) > MAX_URL_LENGTH:
-            return self._no_url(f"`{name}` may be at most {MAX_URL_LENGTH} characters long.")
-        if _CONTROL.search(text):
-            return self._no_url(f"`{name}` must not contain blanks or control characters.")
         try:
-            url = URL(text)
-            has_host = bool(url.raw_host) and url.port != 0
-        except ValueError:
-            return self._no_url(f"`{name}` is not a valid address.")
-        if url.scheme not in ("http", "https") or not has_host:
-            return self._no_url(f"`{name}` must begin with https:// or http:// and name a host.")
-        if url.user is not None or url.password is not None:
-            return self._no_url(
-                f"`{name}` must not hold a user or password: choose an `authorizationType` instead."
-            )
-        return url.with_fragment(None)
-
-    def _no_url(self, problem: str) -> URL:
-        self._problems.append(problem)
-        return URL()
+            return self._guard.check_url(text) if text else URL()
+        except InvalidInput as error:
+            self._problems.append(f"`{name}` {error}.")
+            return URL()
 
     def timeout_ms(self) -> int:
         value = self._settings.get("timeout")

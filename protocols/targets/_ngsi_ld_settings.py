@@ -8,11 +8,9 @@ from typing import Final
 from yarl import URL
 
 from protocols.errors import InvalidInput
-from protocols.targets._http_settings import (
-    MAX_URL_LENGTH,
-    HttpTargetSettings,
-    parse_http_settings,
-)
+from protocols.targets._http_settings import HttpTargetSettings, parse_http_settings
+from protocols.targets._url_text import MAX_URL_LENGTH
+from protocols.targets.guard import Guard
 from protocols.targets.setting_names import OPERATIONAL_EVENTS
 
 UPSERT_PATH: Final = "/ngsi-ld/v1/entityOperations/upsert/"
@@ -31,8 +29,8 @@ class NgsiLdSettings:
     context: str | None
 
 
-def parse_ngsi_ld_settings(settings: Mapping[str, object]) -> NgsiLdSettings:
-    """Read `settings`.
+def parse_ngsi_ld_settings(settings: Mapping[str, object], guard: Guard) -> NgsiLdSettings:
+    """Read `settings`; the addresses have to be such that `guard` lets them through.
 
     Raises:
         InvalidInput: one sentence for each setting that cannot be used.
@@ -40,7 +38,7 @@ def parse_ngsi_ld_settings(settings: Mapping[str, object]) -> NgsiLdSettings:
     problems: list[str] = []
     http: HttpTargetSettings | None = None
     try:
-        http = parse_http_settings(settings)
+        http = parse_http_settings(settings, guard)
     except InvalidInput as error:
         problems.append(str(error))
     if http is not None and "/ngsi-ld/" in f"{http.url.path}/":

@@ -42,7 +42,7 @@ class HttpPushTarget(Target):
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, object], resources: TargetResources) -> Self:
-        return cls(parse_http_settings(settings), resources)
+        return cls(parse_http_settings(settings, resources.guard), resources)
 
     async def open(self) -> None:
         """Nothing to do: connections are made when they are needed and kept by the session."""

@@ -66,7 +66,7 @@ class NgsiLdTarget(Target):
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, object], resources: TargetResources) -> Self:
-        return cls(parse_ngsi_ld_settings(settings), resources)
+        return cls(parse_ngsi_ld_settings(settings, resources.guard), resources)
 
     async def open(self) -> None:
         """Nothing to do: connections are made when they are needed and kept by the session."""

@@ -24,6 +24,7 @@ from protocols.targets.http_session import http_session
 from protocols.targets.ngsi_ld import NgsiLdTarget
 from protocols.targets.policy import Ordering
 from tests.support import receivers
+from tests.support.guards import loopback_guard
 from tests.support.ngsi_ld_broker import (
     CITY_CONTEXT,
     CORE_CONTEXT,
@@ -51,7 +52,7 @@ class Scene:
         """With a context, unless it is said otherwise."""
         self.target = NgsiLdTarget.from_settings(
             {"url": url_of(self.receiver), "timeout": 5000, "context": CITY_CONTEXT, **settings_},
-            TargetResources(http_session=self.session),
+            TargetResources(http_session=self.session, guard=loopback_guard()),
         )
 
     async def deliver(self, push: Push) -> Outcome:
@@ -75,7 +76,7 @@ class Scene:
 
 @pytest.fixture
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with http_session() as session:
+    async with http_session(guard=loopback_guard()) as session:
         yield session
 
 
@@ -581,7 +582,7 @@ def test_whatever_is_sent_and_answered_there_is_an_outcome(
     exchanges: list[tuple[object, object, bool]],
 ) -> None:
     async def exchange() -> None:
-        async with http_session() as session:
+        async with http_session(guard=loopback_guard()) as session:
             scene = Scene(session)
             async with scene.receiver:
                 for payload, result, has_context in exchanges:

@@ -2,7 +2,8 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import aiohttp
@@ -10,13 +11,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocols.errors import DeliveryError, DeliveryFault, DeliveryRetryable, InvalidInput
+from protocols.errors import (
+    DeliveryError,
+    DeliveryFault,
+    DeliveryRefused,
+    DeliveryRetryable,
+    InvalidInput,
+)
 from protocols.identifiers import new_delivery_id, new_message_id
 from protocols.messages import DeviceId
 from protocols.targets import Delivered, Outcome, Push, TargetResources
+from protocols.targets._name_lookup import NameLookup
+from protocols.targets.guard import Guard
 from protocols.targets.http_push import HttpPushTarget
 from protocols.targets.http_session import http_session
 from tests.support import receivers
+from tests.support.guards import LOOPBACK_RULES, loopback_guard
 from tests.support.receivers import Answer, ReceivedRequest, Receiver
 from tests.support.token_endpoint import CLIENT_ID, CLIENT_SECRET, TokenEndpoint
 
@@ -37,7 +47,9 @@ class Scene:
         self.clock = Clock()
         self.endpoint = Receiver(tokens)
         self.receiver = Receiver(self._answer)
-        self.resources = TargetResources(http_session=session, monotonic_s=self.clock)
+        self.resources = TargetResources(
+            http_session=session, guard=loopback_guard(), monotonic_s=self.clock
+        )
         self.target: HttpPushTarget
 
     def open(self, **more: object) -> None:
@@ -81,7 +93,7 @@ def make_push(body: bytes = b'{"t":1}') -> Push:
 
 @pytest.fixture
 async def scene() -> AsyncIterator[Scene]:
-    async with http_session() as session:
+    async with http_session(guard=loopback_guard()) as session:
         scene = Scene(session, TokenEndpoint.keycloak())
         async with scene.endpoint, scene.receiver:
             scene.open()
@@ -241,7 +253,7 @@ async def test_failure_of_the_receiver_does_not_cost_the_token(scene: Scene) -> 
 
 
 async def test_keyrock_is_shown_the_credentials_in_the_header_after_refusing_the_body() -> None:
-    async with http_session() as session:
+    async with http_session(guard=loopback_guard()) as session:
         scene = Scene(session, TokenEndpoint.keyrock())
         async with scene.endpoint, scene.receiver:
             scene.open()
@@ -387,41 +399,39 @@ async def test_token_that_the_receiver_repeats_is_shown_nowhere(scene: Scene) ->
         assert not any(token in texts_of(scene, outcome) for token in scene.tokens.issued)
 
 
-def refused(**settings_: object) -> Callable[[], str]:
-    def attempt() -> str:
-        with pytest.raises(InvalidInput) as caught:
-            HttpPushTarget.from_settings(
-                {
-                    "url": "http://127.0.0.1:1/",
-                    "authorizationType": "OAUTH_AUTHORIZATION",
-                    "tokenEndpoint": "http://127.0.0.1:2/",
-                    "clientId": "a",
-                    "clientSecret": "b",
-                    **settings_,
-                },
-                None,  # type: ignore[arg-type]  # refused before it is used
-            )
-        return str(caught.value)
-
-    return attempt
-
-
 @pytest.mark.parametrize(
-    ("named", "attempt"),
+    ("named", "settings_"),
     [
-        ("`tokenEndpoint`", refused(tokenEndpoint=None)),
-        ("`tokenEndpoint`", refused(tokenEndpoint="ftp://x/")),
-        ("`tokenEndpoint`", refused(tokenEndpoint="https://me:pw@x/")),
-        ("`clientId`", refused(clientId="")),
-        ("`clientSecret`", refused(clientSecret=7)),
-        ("`clientSecret`", refused(clientSecret="a\nb")),
-        ("`scope`", refused(scope=["email"])),
-        ("`scope`", refused(scope='a "b"')),
-        ("`clientAuthentication`", refused(clientAuthentication="jwt")),
+        ("`tokenEndpoint`", {"tokenEndpoint": None}),
+        ("`tokenEndpoint`", {"tokenEndpoint": "ftp://127.0.0.1/"}),
+        ("`tokenEndpoint`", {"tokenEndpoint": "http://me:pw@127.0.0.1:8080/"}),
+        ("`tokenEndpoint`", {"tokenEndpoint": "http://10.0.0.1:8080/"}),
+        ("`clientId`", {"clientId": ""}),
+        ("`clientSecret`", {"clientSecret": 7}),
+        ("`clientSecret`", {"clientSecret": "a\nb"}),
+        ("`scope`", {"scope": ["email"]}),
+        ("`scope`", {"scope": 'a "b"'}),
+        ("`clientAuthentication`", {"clientAuthentication": "jwt"}),
     ],
 )
-def test_settings_that_cannot_be_used_are_named(named: str, attempt: Callable[[], str]) -> None:
-    assert named in attempt()
+async def test_setting_that_cannot_be_used_is_named(
+    scene: Scene, named: str, settings_: dict[str, object]
+) -> None:
+    with pytest.raises(InvalidInput, match=named):
+        scene.open(**settings_)
+
+
+async def test_endpoint_whose_name_stands_for_a_forbidden_address_is_not_asked(
+    scene: Scene,
+) -> None:
+    guard = Guard(LOOPBACK_RULES, lookup=NameLookup(lambda _: ["10.0.0.1"]))
+    async with http_session(guard=guard) as session:
+        scene.resources = replace(scene.resources, http_session=session, guard=guard)
+        scene.open(tokenEndpoint="http://tokens.example:8080/")
+        outcome = await scene.push()
+    assert isinstance(outcome, DeliveryRefused)
+    assert "token endpoint" in str(outcome)
+    assert scene.receiver.requests == []
 
 
 async def test_token_endpoint_alone_is_used_as_existing_clients_expect(scene: Scene) -> None:
@@ -447,7 +457,7 @@ async def test_token_endpoint_alone_is_used_as_existing_clients_expect(scene: Sc
 )
 def test_whatever_an_endpoint_answers_there_is_an_outcome(answer: Answer) -> None:
     async def exchange() -> Outcome:
-        async with http_session() as session:
+        async with http_session(guard=loopback_guard()) as session:
             scene = Scene(session, TokenEndpoint.keycloak())
             async with scene.endpoint, scene.receiver:
                 scene.endpoint.answer = answer
