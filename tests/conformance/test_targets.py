@@ -165,6 +165,7 @@ async def test_empty_settings_are_refused_with_a_sentence(
 # Not too slow for a busy machine either: what is drawn is small, whatever the time it takes.
 @settings(
     max_examples=200,
+    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(data=st.data())
