@@ -1,4 +1,3 @@
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -7,7 +6,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from protocols.errors import (
@@ -20,6 +19,13 @@ from protocols.errors import (
 from protocols.identifiers import new_delivery_id, new_message_id
 from protocols.messages import DeviceId
 from protocols.targets import Delivered, Outcome, Push, TargetResources
+from protocols.targets._ngsi_ld_progress import (
+    MAX_DELIVERIES,
+    MAX_PLACES,
+    Progress,
+    ProgressMemory,
+    Refusals,
+)
 from protocols.targets.http_session import http_session
 from protocols.targets.ngsi_ld import NgsiLdTarget
 from protocols.targets.policy import Ordering
@@ -350,15 +356,20 @@ async def test_target_that_was_made_anew_sends_the_whole_message_again(scene: Sc
     assert scene.sent() == [["1", "2"], ["1", "2"]]
 
 
-async def test_what_is_remembered_of_many_messages_is_bounded(scene: Scene) -> None:
-    scene.broker.failing = {room(2)["id"]: BROKEN}
-    pushes = [make_push([room(1), room(2)]) for _ in range(1_001)]
-    for push in pushes:
-        await scene.deliver(push)
-    scene.broker.failing.clear()
-    for push in (pushes[0], pushes[1]):
-        assert isinstance(await scene.deliver(push), Delivered)
-    assert scene.sent()[-2:] == [["1", "2"], ["2"]]
+def test_what_is_remembered_of_many_messages_is_bounded() -> None:
+    ids = [new_delivery_id() for _ in range(MAX_DELIVERIES + 1)]
+    memory = ProgressMemory()
+    for delivery_id in ids:
+        memory.keep(delivery_id, Progress((1,), Refusals()))
+    assert [memory.get(each) is None for each in (ids[0], ids[1], ids[-1])] == [True, False, False]
+    large = Progress(tuple(range(MAX_PLACES - 1)), Refusals())
+    for _ in range(2):  # The second takes the place of the first.
+        memory.keep(ids[0], large)
+    assert [memory.get(each) is None for each in (ids[0], ids[-2], ids[-1])] == [False, True, False]
+    memory.forget(ids[0])
+    memory.forget(ids[0])
+    memory.keep(ids[1], large)
+    assert memory.get(ids[1]) is large
 
 
 async def test_broker_that_takes_nothing_for_its_own_reasons_is_at_fault(scene: Scene) -> None:
@@ -576,29 +587,20 @@ results = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(payloads, results, st.booleans()), min_size=5, max_size=10))
-def test_whatever_is_sent_and_answered_there_is_an_outcome(
-    exchanges: list[tuple[object, object, bool]],
+@settings(
+    max_examples=100,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(payload=payloads, result=results, has_context=st.booleans())
+async def test_whatever_is_sent_and_answered_there_is_an_outcome(
+    scene: Scene, payload: object, result: object, has_context: bool
 ) -> None:
-    async def exchange() -> None:
-        async with http_session(guard=loopback_guard()) as session:
-            scene = Scene(session)
-            async with scene.receiver:
-                for payload, result, has_context in exchanges:
-                    scene.open(context=CITY_CONTEXT if has_context else None)
-                    # What gets past the hub, the strict double takes or tells of.
-                    outcome = await scene.send(payload)
-                    assert not isinstance(outcome, DeliveryError) or outcome.status_code in (
-                        None,
-                        207,
-                    )
-                    body = json.dumps(result).encode()
-                    scene.receiver.answer = receivers.status(207, body)
-                    outcome = await scene.send(
-                        [with_context(room(1)) if not has_context else room(1)]
-                    )
-                    assert isinstance(outcome, Delivered | DeliveryError)
-                    scene.receiver.answer = scene.broker
-
-    asyncio.run(exchange())
+    scene.open(context=CITY_CONTEXT if has_context else None)
+    scene.receiver.answer = scene.broker
+    # What gets past the hub, the strict double takes or tells of.
+    outcome = await scene.send(payload)
+    assert not isinstance(outcome, DeliveryError) or outcome.status_code in (None, 207)
+    scene.receiver.answer = receivers.status(207, json.dumps(result).encode())
+    outcome = await scene.send([room(1) if has_context else with_context(room(1))])
+    assert isinstance(outcome, Delivered | DeliveryError)

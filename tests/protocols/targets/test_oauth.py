@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import aiohttp
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from protocols.errors import (
@@ -440,7 +440,11 @@ async def test_token_endpoint_alone_is_used_as_existing_clients_expect(scene: Sc
     assert scene.shown() == scene.tokens.issued
 
 
-@settings(max_examples=50, deadline=None)
+@settings(
+    max_examples=100,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(
     answer=st.one_of(
         st.binary(max_size=200).map(receivers.raw_then_close),
@@ -455,17 +459,10 @@ async def test_token_endpoint_alone_is_used_as_existing_clients_expect(scene: Sc
         ),
     )
 )
-def test_whatever_an_endpoint_answers_there_is_an_outcome(answer: Answer) -> None:
-    async def exchange() -> Outcome:
-        async with http_session(guard=loopback_guard()) as session:
-            scene = Scene(session, TokenEndpoint.keycloak())
-            async with scene.endpoint, scene.receiver:
-                scene.endpoint.answer = answer
-                scene.receiver.answer = receivers.status(200)
-                scene.open()
-                outcome = await scene.push()
-                await scene.target.close()
-                return outcome
-
-    outcome = asyncio.run(exchange())
-    assert isinstance(outcome, Delivered | DeliveryRetryable)
+async def test_whatever_an_endpoint_answers_there_is_an_outcome(
+    scene: Scene, answer: Answer
+) -> None:
+    scene.endpoint.answer = answer
+    scene.receiver.answer = receivers.status(200)
+    scene.open()
+    assert isinstance(await scene.push(), Delivered | DeliveryRetryable)
