@@ -118,7 +118,9 @@ class HttpSender:
             raise
         # TimeoutError is an OSError.
         except (aiohttp.ClientError, OSError) as exc:
-            failure = error_of_exception(exc, self._settings.timeout_s)
+            failure = error_of_exception(
+                exc, timeout_s=self._settings.timeout_s, was_connected=record.is_connected
+            )
             failure.exchange = self._exchange(record)
             raise failure from exc
         return Answer(

@@ -44,6 +44,10 @@ class WireRecord:
         self.address = address
         self._connected_s = time.perf_counter()
 
+    @property
+    def is_connected(self) -> bool:
+        return self._connected_s is not None
+
     def head_arrived(self) -> None:
         self._head_s = time.perf_counter()
 
