@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -398,6 +399,7 @@ async def test_receiver_that_never_answers_ends_the_attempt_in_time(scene: Scene
 def repeats_what_it_got(status: int) -> Answer:
     async def answering(request: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
         said = f"{request.headers.get('Authorization')} {request.body.decode()} {CLIENT_SECRET}"
+        said += json.dumps(CLIENT_SECRET)
         await receivers.status(status, said.encode())(request, writer)
 
     return answering
@@ -417,6 +419,7 @@ async def test_secret_that_the_endpoint_repeats_is_shown_nowhere(scene: Scene, f
         sent = scene.endpoint.requests[-1]
         secrets = [
             CLIENT_SECRET,
+            json.dumps(CLIENT_SECRET)[1:-1],
             sent.headers.get("Authorization", "-" * 99).removeprefix("Basic "),
         ]
         if form == "body":
