@@ -35,8 +35,10 @@ from protocols.targets.setting_names import HTTP_SECRETS, HTTP_SETTINGS
 
 CORE_CONTEXT: Final = "https://uri.etsi.org/ngsi-ld/v1/ngsi-ld-core-context.jsonld"
 
-# An answer names every entity of its request, and says of some what is wrong.
-_MAX_ANSWER_BYTES: Final = 1024 * 1024
+# An answer names every entity of its request, and says of some what is wrong: room for some 400 of
+# them. Where a broker says more, the whole message is sent again. More room would be memory that anybody
+# who runs a receiver could make the hub use, for each push that is under way.
+_MAX_ANSWER_BYTES: Final = 128 * 1024
 _MULTI_STATUS: Final = 207
 
 _TENANT: Final = istr("NGSILD-Tenant")
