@@ -14,6 +14,7 @@ from urllib.parse import quote, quote_plus
 from yarl import URL
 
 from protocols.errors import InvalidInput
+from protocols.targets._signing import SigningKey, parse_signing_keys
 from protocols.targets.guard import Guard
 
 # From the start of an attempt to the end of the answer. OS2iot waits 30 s; receivers that are in order
@@ -65,6 +66,7 @@ class HttpTargetSettings:
     shown_url: str
     """The same address for people to read, without what is secret."""
     timeout_s: float
+    signing_keys: tuple[SigningKey, ...] = ()
     authorization_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     secrets: tuple[str, ...] = field(default=(), repr=False)
@@ -83,6 +85,7 @@ def parse_http_settings(settings: Mapping[str, object], guard: Guard) -> HttpTar
     reader = _Reader(settings)
     url = reader.url(guard)
     timeout_ms = reader.timeout_ms()
+    signing_keys = reader.signing_keys()
     shown_url = str(url)
     headers: dict[str, str] = {}
     secrets: list[str] = []
@@ -115,6 +118,7 @@ def parse_http_settings(settings: Mapping[str, object], guard: Guard) -> HttpTar
         url=url,
         shown_url=shown_url,
         timeout_s=timeout_ms / 1000,
+        signing_keys=signing_keys,
         authorization_headers=headers,
         secrets=tuple(sorted({secret for secret in secrets if secret}, key=len, reverse=True)),
     )
@@ -153,6 +157,13 @@ class _Reader:
             )
             return DEFAULT_TIMEOUT_MS
         return value
+
+    def signing_keys(self) -> tuple[SigningKey, ...]:
+        try:
+            return parse_signing_keys(self._settings.get("signingKeys"))
+        except InvalidInput as error:
+            self._problems.append(str(error))
+            return ()
 
     def authorization_type(self) -> AuthorizationType | None:
         value = self._settings.get("authorizationType")
