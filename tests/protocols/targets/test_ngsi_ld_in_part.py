@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
+from standardwebhooks import Webhook
 
 from protocols.errors import DeliveryFault, DeliveryRefused, DeliveryRetryable
 from protocols.identifiers import new_delivery_id
@@ -16,6 +17,7 @@ from protocols.targets._ngsi_ld_progress import (
     ProgressMemory,
     Refusals,
 )
+from protocols.targets._signing import SigningAlgorithm, new_signing_secret
 from tests.support import receivers
 from tests.support.broker_scene import BrokerScene, make_push, refused, retryable, room
 from tests.support.ngsi_ld_broker import ERRORS, Problem
@@ -91,6 +93,23 @@ async def test_failure_between_does_not_make_it_forget_what_was_taken(scene: Bro
     scene.receiver.answer, scene.broker.failing = scene.broker, {}
     assert isinstance(await scene.deliver(push), Delivered)
     assert scene.sent() == [["1", "2"], ["2"], ["2"]]
+
+
+async def test_what_is_sent_again_is_signed_as_it_is_sent(scene: BrokerScene) -> None:
+    secret = new_signing_secret(SigningAlgorithm.HMAC_SHA256)
+    scene.open(signingKeys=[{"id": "k1", "secret": secret, "expiresAt": None}])
+    scene.broker.failing = {room(2)["id"]: BROKEN}
+    push = make_push([room(1), room(2)])
+    error = retryable(await scene.deliver(push))
+    assert error.exchange is not None
+    assert error.exchange.key_ids == ("k1",)
+    scene.broker.failing.clear()
+    await scene.deliver(push)
+    bodies = []
+    for request in scene.receiver.requests:
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        bodies.append(Webhook(secret).verify(request.body.decode(), headers))
+    assert bodies == [[room(1), room(2)], [room(2)]]
 
 
 async def test_target_that_was_made_anew_sends_the_whole_message_again(scene: BrokerScene) -> None:
