@@ -26,8 +26,13 @@ from protocols.errors import DeliveryError, DeliveryFault, DeliveryRefused, Deli
 from protocols.targets._contract import Delivered, Outcome, Push, Target, TargetResources
 from protocols.targets._http_exchange import Answer
 from protocols.targets._ngsi_ld_answers import BatchResult, read_batch_result
-from protocols.targets._ngsi_ld_entities import Entity, array_of, read_entities, shown
-from protocols.targets._ngsi_ld_progress import Progress, ProgressMemory, Refusals
+from protocols.targets._ngsi_ld_entities import array_of, read_entity_ids, shown
+from protocols.targets._ngsi_ld_progress import (
+    MAX_NAMED,
+    Listing,
+    Progress,
+    ProgressMemory,
+)
 from protocols.targets._ngsi_ld_settings import NgsiLdSettings, parse_ngsi_ld_settings
 from protocols.targets._oauth import sender_for
 from protocols.targets._webhook_headers import WebhookHeaders
@@ -81,13 +86,13 @@ class NgsiLdTarget(Target):
 
     async def _push(self, push: Push) -> Outcome:
         try:
-            entities = read_entities(push.body, has_context=self._has_context)
+            ids = read_entity_ids(push.body, has_context=self._has_context)
             progress = self._memory.get(push.delivery_id)
             if progress is None:
-                progress = Progress(tuple(range(len(entities))), Refusals())
+                progress = Progress(tuple(range(len(ids))), Listing())
                 body = push.body
             else:
-                body = array_of([entities[place] for place in progress.left])
+                body = array_of(push.body, progress.left)
             named, key_ids = self._webhook_headers.of(push, body, self._content_type)
             headers = {**named, **self._constant_headers}
             answer = await self._sender.post(body, headers, key_ids=key_ids)
@@ -95,11 +100,9 @@ class NgsiLdTarget(Target):
             return error
         if not answer.is_success:
             return self._sender.error_of(answer)
-        return self._judge(push, entities, progress, answer)
+        return self._judge(push, ids, progress, answer)
 
-    def _judge(
-        self, push: Push, entities: Sequence[Entity], before: Progress, answer: Answer
-    ) -> Outcome:
+    def _judge(self, push: Push, ids: Sequence[str], before: Progress, answer: Answer) -> Outcome:
         """Return what an answer that tells of success, or of success in part, means."""
         result = None
         if answer.status_code in (200, _MULTI_STATUS):
@@ -108,16 +111,15 @@ class NgsiLdTarget(Target):
             return self._failed(
                 answer, "The broker answered 207 without saying which entities it has not taken."
             )
-        waiting: list[str] = []
-        progress = Progress((), before.refused)
+        waiting, progress = Listing(), Progress((), before.refused)
         if result is not None and result.has_errors:
-            progress, waiting = self._progress(entities, before, result)
+            waiting, progress = self._progress(ids, before, result)
         if progress.left:
             self._memory.keep(push.delivery_id, progress)
-            return self._in_part(answer, len(entities), before, progress, waiting)
+            return self._in_part(answer, len(ids), before, progress, waiting)
         self._memory.forget(push.delivery_id)
         if progress.refused.count:
-            return self._refused(answer, len(entities), progress.refused)
+            return self._refused(answer, len(ids), progress.refused)
         return Delivered(
             status_code=answer.status_code,
             duration_s=answer.duration_s,
@@ -125,32 +127,33 @@ class NgsiLdTarget(Target):
         )
 
     def _progress(
-        self, entities: Sequence[Entity], before: Progress, result: BatchResult
-    ) -> tuple[Progress, list[str]]:
-        """Return how far the message has come, and what is said of entities that are left."""
+        self, ids: Sequence[str], before: Progress, result: BatchResult
+    ) -> tuple[Listing, Progress]:
+        """Return what is said of the entities that are left, and how far the message has come."""
         left: list[int] = []
-        waiting: list[str] = []
-        refused: list[str] = []
+        refused: list[int] = []
         for place in before.left:
-            entity_id = entities[place].id
-            if entity_id in result.taken:
-                continue
-            error = result.errors.get(entity_id)
-            title = "" if error is None else shown(self._sender.redacted(error.title))
-            told = f"{shown(entity_id)} ({title or 'no reason given'})"
-            if error is not None and error.is_final:
-                refused.append(told)
-            else:
-                left.append(place)
-                waiting.append(told)
-        return Progress(tuple(left), before.refused.plus(refused)), waiting
+            if ids[place] not in result.taken:
+                error = result.errors.get(ids[place])
+                (refused if error is not None and error.is_final else left).append(place)
+
+        def listed(places: list[int]) -> Listing:
+            told = (self._told(ids[place], result) for place in places[:MAX_NAMED])
+            return Listing(len(places), tuple(told))
+
+        return listed(left), Progress(tuple(left), before.refused.plus(listed(refused)))
+
+    def _told(self, entity_id: str, result: BatchResult) -> str:
+        error = result.errors.get(entity_id)
+        title = "" if error is None else shown(self._sender.redacted(error.title))
+        return f"{shown(entity_id)} ({title or 'no reason given'})"
 
     def _in_part(
-        self, answer: Answer, count: int, before: Progress, progress: Progress, waiting: list[str]
+        self, answer: Answer, count: int, before: Progress, progress: Progress, waiting: Listing
     ) -> DeliveryRetryable:
         sentence = (
             f"The broker has not taken {len(progress.left)} of {count} entities yet, and they are "
-            f"sent again: {Refusals().plus(waiting)}."
+            f"sent again: {waiting}."
         )
         if progress.refused.count:
             sentence += f" It will not take: {progress.refused}."
@@ -160,7 +163,7 @@ class NgsiLdTarget(Target):
             answer, sentence, DeliveryFault.MESSAGE if has_taken else DeliveryFault.RECEIVER
         )
 
-    def _refused(self, answer: Answer, count: int, refused: Refusals) -> DeliveryRefused:
+    def _refused(self, answer: Answer, count: int, refused: Listing) -> DeliveryRefused:
         error = self._sender.error_of(answer)
         return DeliveryRefused(
             f"The broker has not taken {refused.count} of {count} entities, and never will: {refused}.",

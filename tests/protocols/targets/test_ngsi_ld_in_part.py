@@ -13,9 +13,9 @@ from protocols.targets import Delivered
 from protocols.targets._ngsi_ld_progress import (
     MAX_DELIVERIES,
     MAX_PLACES,
+    Listing,
     Progress,
     ProgressMemory,
-    Refusals,
 )
 from protocols.targets._signing import SigningAlgorithm, new_signing_secret
 from tests.support import receivers
@@ -126,9 +126,9 @@ def test_what_is_remembered_of_many_messages_is_bounded() -> None:
     ids = [new_delivery_id() for _ in range(MAX_DELIVERIES + 1)]
     memory = ProgressMemory()
     for delivery_id in ids:
-        memory.keep(delivery_id, Progress((1,), Refusals()))
+        memory.keep(delivery_id, Progress((1,), Listing()))
     assert [memory.get(each) is None for each in (ids[0], ids[1], ids[-1])] == [True, False, False]
-    large = Progress(tuple(range(MAX_PLACES - 1)), Refusals())
+    large = Progress(tuple(range(MAX_PLACES - 1)), Listing())
     for _ in range(2):  # The second takes the place of the first.
         memory.keep(ids[0], large)
     assert [memory.get(each) is None for each in (ids[0], ids[-2], ids[-1])] == [False, True, False]
