@@ -16,6 +16,7 @@ from protocols.messages import DeviceId
 from protocols.targets import Delivered, Push, Target, TargetResources, discover
 from protocols.targets.http_session import http_session
 from tests.conformance.targets import ReceivedPush, TargetHarness, harness_of
+from tests.support.guards import loopback_guard
 
 KINDS = sorted(discover().values(), key=lambda target: target.kind)
 # More than any target needs for a receiver that it allows half a second.
@@ -44,8 +45,9 @@ async def harness(kind: type[Target]) -> AsyncIterator[TargetHarness]:
 
 @pytest.fixture
 async def resources() -> AsyncIterator[TargetResources]:
-    async with http_session() as session:
-        yield TargetResources(http_session=session)
+    guard = loopback_guard()
+    async with http_session(guard=guard) as session:
+        yield TargetResources(http_session=session, guard=guard)
 
 
 @pytest.fixture
@@ -160,10 +162,11 @@ async def test_empty_settings_are_refused_with_a_sentence(
         kind.from_settings({}, resources)
 
 
+# Not too slow for a busy machine either: what is drawn is small, whatever the time it takes.
 @settings(
     max_examples=200,
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(data=st.data())
 async def test_any_settings_make_a_target_or_are_refused(

@@ -32,6 +32,7 @@ from storage.processes import ProcessIdentity
 from storage.results import CommitReport, MessageResult, ResultStore
 from storage.signals import Signals
 from storage.tables import entities
+from tests.support.guards import loopback_guard
 
 _STAMPS = {"created_at": 0, "updated_at": 0}
 
@@ -87,13 +88,14 @@ class HubInProcess:
 
     async def __aenter__(self) -> Self:
         await self.database.open()
-        self._session = http_session()
+        guard = loopback_guard()
+        self._session = http_session(guard=guard)
         self.hub = Hub(
             Stores.on(
                 self.database, journal=self.journal, appender=self.journal, results=self.results
             ),
             pool=self.pool,
-            target_resources=TargetResources(http_session=self._session),
+            target_resources=TargetResources(http_session=self._session, guard=guard),
             settings=self.settings,
             membership=self.membership,
             ownership=self.ownership,
