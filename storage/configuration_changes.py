@@ -33,7 +33,7 @@ _ENTITIES: Final = frozenset(
         "connection",
     }
 )
-_ACTIONS: Final = frozenset({"CREATE", "UPDATE", "DELETE"})
+_ACTIONS: Final = frozenset({"CREATE", "UPDATE", "DELETE", "ENABLE", "DISABLE", "ROTATE"})
 
 _LINE = select(
     audit_entry.c.id, audit_entry.c.action, audit_entry.c.entity, audit_entry.c.entity_id

@@ -30,6 +30,7 @@ from storage.kafka.settings import KafkaSettings
 from storage.leases import LeaseStore
 from storage.ledger import Ledger
 from storage.processes import ProcessIdentity
+from storage.sealing import SecretBox
 from web.kafka_settings import KafkaSecurity
 from web.kafka_settings import KafkaSettings as KafkaVariables
 from web.settings import Settings
@@ -62,12 +63,12 @@ async def opened(
 
 
 @contextlib.asynccontextmanager
-async def whole_hub(settings: Settings, database: Database) -> AsyncIterator[Hub]:
+async def whole_hub(settings: Settings, database: Database, box: SecretBox) -> AsyncIterator[Hub]:
     """A hub in one process, its journal in the database."""
     journal = EmbeddedJournal(database)
     async with http_session(VERSION) as session:
         yield Hub(
-            Stores.on(database, journal=journal, appender=journal),
+            Stores.on(database, journal=journal, appender=journal, box=box),
             pool=_decoders(settings.decoder_workers),
             target_resources=TargetResources(http_session=session),
             settings=_hub_settings(settings),
@@ -76,7 +77,11 @@ async def whole_hub(settings: Settings, database: Database) -> AsyncIterator[Hub
 
 @contextlib.asynccontextmanager
 async def worker_hub(
-    settings: Settings, kafka: KafkaSettings, database: Database, identity: ProcessIdentity
+    settings: Settings,
+    kafka: KafkaSettings,
+    database: Database,
+    identity: ProcessIdentity,
+    box: SecretBox,
 ) -> AsyncIterator[Hub]:
     """A hub that reads its share of the topic, and acts for what it holds by lease."""
     reader = KafkaReader(database, kafka, holder=identity.process_id)
@@ -87,7 +92,7 @@ async def worker_hub(
     async with http_session(VERSION) as session:
         try:
             yield Hub(
-                Stores.on(database, journal=reader, appender=None),
+                Stores.on(database, journal=reader, appender=None, box=box),
                 pool=_decoders(settings.decoder_workers),
                 target_resources=TargetResources(http_session=session),
                 settings=_hub_settings(settings),

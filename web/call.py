@@ -33,9 +33,23 @@ class Action(StrEnum):
     DELETE = "DELETE"
     REPLAY = "REPLAY"
     RESTART = "RESTART"
+    ENABLE = "ENABLE"
+    DISABLE = "DISABLE"
+    ROTATE = "ROTATE"
+    TEST = "TEST"
 
 
-_ANNOUNCED = frozenset({Action.CREATE, Action.UPDATE, Action.DELETE})
+# The other processes follow the same ones: `storage/configuration_changes.py`.
+_ANNOUNCED = frozenset(
+    {
+        Action.CREATE,
+        Action.UPDATE,
+        Action.DELETE,
+        Action.ENABLE,
+        Action.DISABLE,
+        Action.ROTATE,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

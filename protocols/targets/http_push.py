@@ -26,6 +26,10 @@ _MESSAGE_ID = istr("tingbro-message-id")
 _REPLAY = istr("tingbro-replay")
 
 
+# Stands for the address of a target without one, which is only pulled from; RFC 2606, section 2.
+_NO_ADDRESS = "https://no-address.invalid/"
+
+
 class HttpPushTarget(Target):
     kind: ClassVar[str] = "HTTP_PUSH"
     setting_names: ClassVar[frozenset[str]] = HTTP_SETTINGS | {"envelope", "batchSize"}
@@ -42,7 +46,11 @@ class HttpPushTarget(Target):
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, object], resources: TargetResources) -> Self:
-        return cls(parse_http_settings(settings), resources)
+        if settings.get("url") is not None:
+            return cls(parse_http_settings(settings), resources)
+        target = cls(parse_http_settings({**settings, "url": _NO_ADDRESS}), resources)
+        target.takes_pushes = False
+        return target
 
     async def open(self) -> None:
         """Nothing to do: connections are made when they are needed and kept by the session."""

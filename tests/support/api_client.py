@@ -19,6 +19,7 @@ from aiohttp.web import ServerRunner, TCPSite
 
 from protocols.targets import TargetResources
 from storage import Database, open_database
+from storage.sealing import SecretBox
 from tests.support.fake_hub import FakeHub
 from web.administrators import ensure_administrator
 from web.app import build_server
@@ -208,6 +209,7 @@ async def served(
             hub=hub,
             target_resources=TargetResources(http_session=session),
             settings=WebSettings(secret_key=SECRET_KEY, version="1.2.3", **settings),
+            box=SecretBox(SECRET_KEY),
             clock=clock,
         )
         runner = ServerRunner(build_server(services))
