@@ -17,7 +17,7 @@ class Exchange:
     """Where it was sent, with what is secret in the query replaced."""
 
     address: str | None = None
-    """The IP address that the name stood for in this attempt."""
+    """The IP address that was connected to; all that were tried, where none of them could be."""
 
     request_headers: Mapping[str, str] = field(default_factory=dict)
     """Those that were sent, with what is secret replaced. For who tries a target out: never kept."""
@@ -41,7 +41,7 @@ class Exchange:
     connect_s: float | None = None
     tls_s: float | None = None
     first_byte_s: float | None = None
-    """From the request's last byte to the answer's first."""
+    """From when the connection stood to the answer's head: sending, and what the receiver took."""
 
     total_s: float | None = None
 

@@ -23,7 +23,6 @@ from aiohttp.web import ServerRunner, SockSite
 from actors.runtime import ActorSystem
 from protocols.errors import StorageUnavailable
 from protocols.targets import TargetResources
-from protocols.targets.http_session import http_session
 from storage import Database
 from storage.processes import ProcessIdentity, ProcessRole
 from storage.sealing import SecretBox
@@ -90,8 +89,7 @@ async def run_web(settings: Settings) -> None:
         box = await _secret_box(settings, database)
         hub = await stack.enter_async_context(assembly.web_hub(settings, kafka, database, identity))
         await _enter(stack, assembly.started(hub, settings), stopping)
-        session = await stack.enter_async_context(http_session(VERSION))
-        resources = TargetResources(http_session=session)
+        resources = await stack.enter_async_context(assembly.target_resources(settings))
         await stack.enter_async_context(_http(settings, database, hub, resources, box, sockets))
         await _serve(settings.http.base_url, hub.system, stopping)
 

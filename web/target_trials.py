@@ -11,7 +11,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
-from protocols.errors import DeliveryError, DeliveryRefused, DeliveryRetryable, HubFull, InvalidInput
+from protocols.errors import (
+    DeliveryError,
+    DeliveryRefused,
+    DeliveryRetryable,
+    HubFull,
+    InvalidInput,
+)
 from protocols.identifiers import new_delivery_id, new_message_id
 from protocols.messages import DeviceId
 from protocols.targets import Outcome, Push, Target, TargetResources
@@ -61,9 +67,7 @@ class TargetTrials:
         finally:
             self._under_way[organization_id] -= 1
 
-    async def _send(
-        self, trial: TargetTrial, resources: TargetResources, now: datetime
-    ) -> Outcome:
+    async def _send(self, trial: TargetTrial, resources: TargetResources, now: datetime) -> Outcome:
         push = Push(
             delivery_id=new_delivery_id(),
             message_id=new_message_id(),

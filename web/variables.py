@@ -115,6 +115,26 @@ VARIABLES: Final = (
         "Comma-separated addresses or networks whose `X-Forwarded-*` headers are believed.",
     ),
     Variable(
+        "TARGET_ALLOW_NETWORKS",
+        "none",
+        "Comma-separated networks in which data targets may be although they are not on the public "
+        "Internet, such as `10.20.0.0/16`. Whoever may set up a data target can then have the hub send "
+        "to every machine in them. Everything private, local or reserved is refused otherwise, also "
+        "when a name comes to stand for it later.",
+    ),
+    Variable(
+        "TARGET_ALLOW_HTTP",
+        "`no`",
+        "`yes` lets data targets have addresses with `http://`: messages, and the passwords of the "
+        "targets, then travel readable for everybody on the way.",
+    ),
+    Variable(
+        "TARGET_ALLOW_PORTS",
+        "`80,443,1024-65535`",
+        "Comma-separated ports, and ranges of ports, at which data targets may be. Below 1024 are the "
+        "services of the machines themselves, which are no receivers of messages.",
+    ),
+    Variable(
         "ADMIN_EMAIL",
         "`admin@localhost`",
         "E-mail of the administrator that is created on the first start.",

@@ -12,6 +12,7 @@ import aiohttp
 from protocols.errors import DeliveryError
 from protocols.exchange import Exchange
 from protocols.messages import DeliveryId, DeviceId, MessageId
+from protocols.targets.guard import Guard
 from protocols.targets.policy import Ordering
 
 DECODED: Final = "uplink.decoded"
@@ -69,6 +70,9 @@ class TargetResources:
     """What targets share. Whoever made it owns it; no target closes any of it."""
 
     http_session: aiohttp.ClientSession
+    """Connects to nothing but what `guard` allows."""
+    guard: Guard
+    """Where targets may be: to be asked about whatever a user has entered that is connected to."""
     clock_s: Callable[[], float] = time.time
     """Unix time in seconds."""
 

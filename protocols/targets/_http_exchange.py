@@ -27,6 +27,8 @@ from protocols.targets._wire_record import WireRecord, record_wire
 
 MAX_REQUEST_BYTES: Final = 1024 * 1024
 MAX_ANSWER_BYTES: Final = 16 * 1024
+# Stands for the value of a header that proves who the hub is.
+_HIDDEN: Final = "[secret]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +104,7 @@ class HttpSender:
                 exchange=self._exchange(record),
             )
         record_wire(record)
+        record.headers, record.body = headers, body
         try:
             async with self._post(
                 self._url,
@@ -112,11 +115,14 @@ class HttpSender:
             ) as response:
                 record.head_arrived()
                 answer = await self._read(response)
+        except DeliveryError as error:  # From the guard: there was nobody to send to.
+            error.exchange = self._exchange(record)
+            raise
         # TimeoutError is an OSError.
         except (aiohttp.ClientError, OSError) as exc:
-            error = error_of_exception(exc, self._settings.timeout_s)
-            error.exchange = self._exchange(record)
-            raise error from exc
+            failure = error_of_exception(exc, self._settings.timeout_s)
+            failure.exchange = self._exchange(record)
+            raise failure from exc
         return Answer(
             status_code=response.status,
             headers=response.headers,
@@ -148,7 +154,9 @@ class HttpSender:
 
     def _exchange(self, record: WireRecord) -> Exchange:
         record.ended()
-        return record.exchange(self._settings.shown_url)
+        exchange = record.exchange(self._settings.shown_url)
+        hidden = dict.fromkeys(self._constant_headers, _HIDDEN)
+        return replace(exchange, request_headers={**hidden, **exchange.request_headers})
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         """Return the start of the answer; one that is longer than allowed costs its connection."""

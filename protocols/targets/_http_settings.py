@@ -14,18 +14,17 @@ from urllib.parse import quote, quote_plus
 from yarl import URL
 
 from protocols.errors import InvalidInput
+from protocols.targets.guard import Guard
 
 # From the start of an attempt to the end of the answer. OS2iot waits 30 s; receivers that are in order
 # answer within a second, and whoever holds a push for longer is better asked again later.
 DEFAULT_TIMEOUT_MS = 15_000
 MAX_TIMEOUT_MS = 300_000
-MAX_URL_LENGTH = 1024
 
 # RFC 9110, section 5.6.2.
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 # RFC 9110, section 5.5, without what lies beyond ASCII: no two receivers agree on that.
 _HEADER_VALUE = re.compile(r"[!-~](?:[ \t!-~]*[!-~])?")
-_CONTROL = re.compile(r"[\x00-\x20\x7f]")
 # Headers that the hub or the protocol sets; a secret in one of them would break the push.
 _RESERVED_HEADERS = frozenset(
     {
@@ -72,8 +71,8 @@ class HttpTargetSettings:
     """Every spelling of a secret that a receiver could echo, the longest first."""
 
 
-def parse_http_settings(settings: Mapping[str, object]) -> HttpTargetSettings:
-    """Read `settings`.
+def parse_http_settings(settings: Mapping[str, object], guard: Guard) -> HttpTargetSettings:
+    """Read `settings`; the address has to be one that `guard` lets through.
 
     Without an `authorizationType` an `authorizationHeader` that is not empty is used, as existing
     clients expect.
@@ -82,7 +81,7 @@ def parse_http_settings(settings: Mapping[str, object]) -> HttpTargetSettings:
         InvalidInput: one sentence for each setting that cannot be used.
     """
     reader = _Reader(settings)
-    url = reader.url()
+    url = reader.url(guard)
     timeout_ms = reader.timeout_ms()
     shown_url = str(url)
     headers: dict[str, str] = {}
@@ -132,31 +131,13 @@ class _Reader:
         if self._problems:
             raise InvalidInput(" ".join(self._problems))
 
-    def url(self) -> URL:
+    def url(self, guard: Guard) -> URL:
         text = self.text("url")
-        if not text:
-            return URL()
-        if len(text) > MAX_URL_LENGTH:
-            return self._no_url(f"`url` may be at most {MAX_URL_LENGTH} characters long.")
-        if _CONTROL.search(text):
-            return self._no_url("`url` must not contain blanks or control characters.")
         try:
-            url = URL(text)
-            has_host = bool(url.raw_host) and url.port != 0
-        except ValueError:
-            return self._no_url("`url` is not a valid address.")
-        if url.scheme not in ("http", "https") or not has_host:
-            return self._no_url("`url` must begin with https:// or http:// and name a host.")
-        if url.user is not None or url.password is not None:
-            return self._no_url(
-                "`url` must not hold a user or password: use `authorizationType` "
-                "HTTP_BASIC_AUTHORIZATION with `username` and `password`."
-            )
-        return url.with_fragment(None)
-
-    def _no_url(self, problem: str) -> URL:
-        self._problems.append(problem)
-        return URL()
+            return guard.check_url(text) if text else URL()
+        except InvalidInput as error:
+            self._problems.append(f"`url` {error}.")
+            return URL()
 
     def timeout_ms(self) -> int:
         value = self._settings.get("timeout")

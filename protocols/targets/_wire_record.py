@@ -6,6 +6,7 @@ lets through untouched.
 """
 
 import time
+from collections.abc import Mapping
 from contextvars import ContextVar
 
 from protocols.exchange import Exchange
@@ -20,8 +21,10 @@ class WireRecord:
         "_ended_s",
         "_head_s",
         "address",
+        "body",
         "connect_s",
         "dns_s",
+        "headers",
         "key_ids",
         "sent_bytes",
         "tls_s",
@@ -30,6 +33,8 @@ class WireRecord:
     def __init__(self, *, sent_bytes: int, key_ids: tuple[str, ...] = ()) -> None:
         self.sent_bytes = sent_bytes
         self.key_ids = key_ids
+        self.headers: Mapping[str, str] = {}
+        self.body: bytes | None = None
         self.address: str | None = None
         self.dns_s: float | None = None
         self.connect_s: float | None = None
@@ -60,6 +65,8 @@ class WireRecord:
         return Exchange(
             url=url,
             address=self.address,
+            request_headers=dict(self.headers),
+            request_body=self.body,
             sent_bytes=self.sent_bytes,
             key_ids=self.key_ids,
             dns_s=self.dns_s,

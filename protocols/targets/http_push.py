@@ -47,8 +47,9 @@ class HttpPushTarget(Target):
     @classmethod
     def from_settings(cls, settings: Mapping[str, object], resources: TargetResources) -> Self:
         if settings.get("url") is not None:
-            return cls(parse_http_settings(settings), resources)
-        target = cls(parse_http_settings({**settings, "url": _NO_ADDRESS}), resources)
+            return cls(parse_http_settings(settings, resources.guard), resources)
+        without = {**settings, "url": _NO_ADDRESS}
+        target = cls(parse_http_settings(without, resources.guard), resources)
         target.takes_pushes = False
         return target
 

@@ -17,6 +17,7 @@ from protocols.targets import Delivered, Push, Target, TargetResources, discover
 from protocols.targets.http_session import http_session
 from protocols.targets.setting_names import COMMON_SETTINGS, SIGNING_KEYS
 from tests.conformance.targets import ReceivedPush, TargetHarness, harness_of
+from tests.support.guards import loopback_guard
 from web.schemas.data_target import SECRETS, SETTINGS
 
 KINDS = sorted(discover().values(), key=lambda target: target.kind)
@@ -46,8 +47,9 @@ async def harness(kind: type[Target]) -> AsyncIterator[TargetHarness]:
 
 @pytest.fixture
 async def resources() -> AsyncIterator[TargetResources]:
-    async with http_session() as session:
-        yield TargetResources(http_session=session)
+    guard = loopback_guard()
+    async with http_session(guard=guard) as session:
+        yield TargetResources(http_session=session, guard=guard)
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from protocols.targets import TargetResources
 from storage import Database, open_database
 from storage.sealing import SecretBox
 from tests.support.fake_hub import FakeHub
+from tests.support.guards import loopback_guard
 from web.administrators import ensure_administrator
 from web.app import build_server
 from web.hub_port import HubPort
@@ -207,7 +208,7 @@ async def served(
         services = Services(
             database=database,
             hub=hub,
-            target_resources=TargetResources(http_session=session),
+            target_resources=TargetResources(http_session=session, guard=loopback_guard()),
             settings=WebSettings(secret_key=SECRET_KEY, version="1.2.3", **settings),
             box=SecretBox(SECRET_KEY),
             clock=clock,

@@ -33,6 +33,7 @@ from storage.results import CommitReport, MessageResult, ResultStore
 from storage.sealing import SecretBox
 from storage.signals import Signals
 from storage.tables import entities
+from tests.support.guards import loopback_guard
 
 SECRET_KEY = "only for tests, and long enough for them"
 _STAMPS = {"created_at": 0, "updated_at": 0}
@@ -89,7 +90,8 @@ class HubInProcess:
 
     async def __aenter__(self) -> Self:
         await self.database.open()
-        self._session = http_session()
+        guard = loopback_guard()
+        self._session = http_session(guard=guard)
         self.hub = Hub(
             Stores.on(
                 self.database,
@@ -99,7 +101,7 @@ class HubInProcess:
                 results=self.results,
             ),
             pool=self.pool,
-            target_resources=TargetResources(http_session=self._session),
+            target_resources=TargetResources(http_session=self._session, guard=guard),
             settings=self.settings,
             membership=self.membership,
             ownership=self.ownership,
