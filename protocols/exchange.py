@@ -22,8 +22,8 @@ class Exchange:
     request_headers: Mapping[str, str] = field(default_factory=dict)
     """Those that were sent, with what is secret replaced. For who tries a target out: never kept."""
 
-    request_body: bytes | None = field(default=None, repr=False)
-    """What was sent. Never kept either."""
+    request_body: str | None = field(default=None, repr=False)
+    """How what was sent begins. Never kept either."""
 
     sent_bytes: int = 0
     """The length of the body."""

@@ -21,14 +21,13 @@ from protocols.targets._http_answers import (
     error_of_exception,
     excerpt_of,
     shown_headers,
+    shown_request,
 )
 from protocols.targets._http_settings import HttpTargetSettings
 from protocols.targets._wire_record import WireRecord, record_wire
 
 MAX_REQUEST_BYTES: Final = 1024 * 1024
 MAX_ANSWER_BYTES: Final = 16 * 1024
-# Stands for the value of a header that proves who the hub is.
-_HIDDEN: Final = "[secret]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,9 +153,10 @@ class HttpSender:
 
     def _exchange(self, record: WireRecord) -> Exchange:
         record.ended()
+        headers = {**self._constant_headers, **record.headers}
+        shown, body = shown_request(headers, record.body, self._settings.secrets)
         exchange = record.exchange(self._settings.shown_url)
-        hidden = dict.fromkeys(self._constant_headers, _HIDDEN)
-        return replace(exchange, request_headers={**hidden, **exchange.request_headers})
+        return replace(exchange, request_headers=shown, request_body=body)
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         """Return the start of the answer; one that is longer than allowed costs its connection."""

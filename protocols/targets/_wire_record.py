@@ -9,6 +9,8 @@ import time
 from collections.abc import Mapping
 from contextvars import ContextVar
 
+from multidict import istr
+
 from protocols.exchange import Exchange
 
 
@@ -33,8 +35,8 @@ class WireRecord:
     def __init__(self, *, sent_bytes: int, key_ids: tuple[str, ...] = ()) -> None:
         self.sent_bytes = sent_bytes
         self.key_ids = key_ids
-        self.headers: Mapping[str, str] = {}
-        self.body: bytes | None = None
+        self.headers: Mapping[istr, str] = {}
+        self.body = b""
         self.address: str | None = None
         self.dns_s: float | None = None
         self.connect_s: float | None = None
@@ -65,8 +67,6 @@ class WireRecord:
         return Exchange(
             url=url,
             address=self.address,
-            request_headers=dict(self.headers),
-            request_body=self.body,
             sent_bytes=self.sent_bytes,
             key_ids=self.key_ids,
             dns_s=self.dns_s,

@@ -232,6 +232,8 @@ async def test_things_of_another_organization_cannot_be_changed(cities: TwoCitie
         ("POST", f"data-target/{c.target}/rotate-secret", None),
         ("POST", f"data-target/{c.target}/enable", None),
         ("POST", f"data-target/{c.target}/disable", None),
+        ("POST", f"data-target/{c.target}/test", None),
+        ("POST", "data-target/testDataTarget", {"dataTargetId": c.target}),
         ("PUT", f"{CONNECTION}/{c.connection}", connection),
         ("PUT", f"{CONNECTION}/appendCopiedDevice/{c.connection}", {"deviceId": c.device}),
         ("DELETE", f"{CONNECTION}/{c.connection}", None),

@@ -201,7 +201,7 @@ def _exchange(tried: _Tried) -> View:
             "url": known.get("url"),
             "address": known.get("address"),
             "headers": dict(exchange.request_headers),
-            "body": _text(exchange.request_body),
+            "body": exchange.request_body,
             "sent_bytes": known.get("sentBytes", 0),
             "key_ids": known.get("keyIds", []),
         },
@@ -225,7 +225,3 @@ def _phrase(status_code: int | None) -> str | None:
 def _verbatim(body: bytes | None) -> Any:
     # Parsing it would round numbers that the receiver gets as they are.
     return orjson.Fragment(body or b"null")
-
-
-def _text(body: bytes | None) -> str | None:
-    return None if body is None else body.decode(errors="replace")
