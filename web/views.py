@@ -31,7 +31,7 @@ from storage.repositories.data_targets import DataTarget
 from storage.repositories.decoders import Decoder
 from storage.repositories.devices import Device
 from storage.repositories.receptions import Reception
-from storage.repositories.target_health import WELL, TargetHealth
+from storage.repositories.target_health import WELL, ShownHealth
 from web.schemas.data_target import SECRETS, SETTINGS
 from web.schemas.iot_device import location_of
 from web.signing_keys import valid_keys
@@ -216,7 +216,7 @@ def _data_target_columns(row: DataTarget) -> View:
     }
 
 
-def _health_view(health: TargetHealth) -> View:
+def _health_view(health: ShownHealth) -> View:
     return {
         "enabled": health.disabled_at is None,
         "disabled_reason": health.disabled_reason,

@@ -10,10 +10,18 @@ import pkgutil
 from functools import cache
 from types import MappingProxyType
 
-from protocols.targets._contract import Delivered, Outcome, Push, Target, TargetResources
+from protocols.targets._contract import (
+    DECODED,
+    Delivered,
+    Outcome,
+    Push,
+    Target,
+    TargetResources,
+)
 from protocols.targets._signing import SigningAlgorithm, new_signing_secret, public_key_of
 
 __all__ = [
+    "DECODED",
     "Delivered",
     "Outcome",
     "Push",

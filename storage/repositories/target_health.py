@@ -1,6 +1,7 @@
 """How data targets fare: read for those who ask, and reset by people.
 
-The rows are written by who sends; here a person only switches a target off and on again.
+The rows are written by who sends (`storage/target_health.py`); here a person only switches a target
+off and on again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,7 +44,7 @@ _DISABLE = BulkInsert(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TargetHealth:
+class ShownHealth:
     """Times in microseconds UTC; counts since the last success. The default is a target that is well."""
 
     breaker: str = CLOSED
@@ -55,10 +56,10 @@ class TargetHealth:
     disabled_reason: str | None = None
 
 
-WELL: Final = TargetHealth()
+WELL: Final = ShownHealth()
 
 
-def of_targets(reader: Reader, target_ids: Sequence[int]) -> Mapping[int, TargetHealth]:
+def of_targets(reader: Reader, target_ids: Sequence[int]) -> Mapping[int, ShownHealth]:
     """Return what is known of those of `target_ids` that ever failed or were disabled."""
     rows = reader.fetch_all(select(*_COLUMNS).where(target_health.c.target_id.in_(target_ids)))
     return {row.target_id: _build(row) for row in rows}
@@ -75,8 +76,8 @@ def disable(transaction: Transaction, target_id: int, *, at: int, reason: str) -
     transaction.insert_many(_DISABLE, [(target_id, CLOSED, at, reason)])
 
 
-def _build(row: Row) -> TargetHealth:
-    return TargetHealth(
+def _build(row: Row) -> ShownHealth:
+    return ShownHealth(
         breaker=row.breaker,
         open_until=row.open_until,
         failures=row.failures,

@@ -184,6 +184,7 @@ def test_names_of_a_kind_are_those_of_the_api(kind: type[Target]) -> None:
 # Not too slow for a busy machine either: what is drawn is small, whatever the time it takes.
 @settings(
     max_examples=200,
+    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(data=st.data())

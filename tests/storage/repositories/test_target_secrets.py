@@ -94,7 +94,7 @@ async def test_secrets_of_no_target_are_not_found(database: Database) -> None:
 
 
 async def test_target_is_disabled_and_enabled_again(database: Database) -> None:
-    def unit(transaction: Transaction) -> list[target_health.TargetHealth]:
+    def unit(transaction: Transaction) -> list[target_health.ShownHealth]:
         seen = []
         target_health.disable(transaction, 7, at=5, reason="moved")
         seen.append(target_health.of_targets(transaction, [7])[7])
