@@ -1,15 +1,15 @@
-"""What every change of a data target has in common: its stored secrets, its line of the audit log."""
+"""Data targets as they are stored, secrets included, and what every change of one has in common."""
 
 from datetime import datetime
 
-from protocols.errors import SecretsUnreadable
+from protocols.errors import InvalidInput, SecretsUnreadable
 from storage.database import Reader, Transaction
 from storage.repositories import data_targets, target_secrets
 from storage.repositories.data_targets import DataTarget
 from web.call import Action, Call, Change, Changed
 from web.errors import Refusal
 from web.hub_port import Entity
-from web.target_settings import TargetConfiguration
+from web.target_settings import TargetConfiguration, kind_of
 from web.views import View, data_target_views
 
 
@@ -26,6 +26,17 @@ def stored_target(call: Call, reader: Reader, found: DataTarget) -> TargetConfig
             409, f"{exc} To give them up and write new ones, send `forgetSecrets`: true."
         ) from exc
     return TargetConfiguration(found.fields, secrets)
+
+
+def configuration_error(call: Call, reader: Reader, found: DataTarget) -> str | None:
+    """Return why a target cannot be sent to as it is stored, in the words of its actor."""
+    try:
+        secrets = target_secrets.get(reader, call.services.box, found.id)
+        stored = TargetConfiguration(found.fields, secrets)
+        kind_of(found.fields.type).from_settings(stored.merged(), call.services.target_resources)
+    except InvalidInput as error:
+        return str(error)
+    return None
 
 
 def changed_target(

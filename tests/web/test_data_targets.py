@@ -35,7 +35,9 @@ async def test_target_is_made_and_shown(api: Api, application: int) -> None:
     assert made["authorizationType"] == "NO_AUTHORIZATION"
     assert made["authorizationHeaderIsSet"] is False
     assert made.pop("signingSecret").startswith("whsec_")
-    assert await api.get(f"data-target/{made['id']}") == made
+    shown = await api.get(f"data-target/{made['id']}")
+    assert shown.pop("configurationError") is None
+    assert shown == made
     assert (await api.get(f"data-target?applicationId={application}"))["data"] == [made]
 
 
@@ -277,7 +279,9 @@ async def test_secrets_of_another_key_are_not_written_over(api: Api, application
     made = await api.target(application)
     kept = await seal_with_another_key(api, made["id"])
     path = f"data-target/{made['id']}"
-    assert (await api.get(path))["authorizationHeaderIsSet"] is True
+    shown = await api.get(path)
+    assert shown["authorizationHeaderIsSet"] is True
+    assert "TINGBRO_SECRET_KEY" in shown["configurationError"]
     body = {
         "name": "new",
         "type": "HTTP_PUSH",

@@ -131,7 +131,7 @@ async def test_target_is_disabled_with_a_reason_and_the_hub_is_told(
     disabled = await api.post(f"data-target/{target['id']}/disable", {"reason": "moving"}, 200)
     assert (disabled["enabled"], disabled["disabledReason"]) == (False, "moving")
     assert disabled["disabledAt"] == "2026-01-02T03:04:05.000Z"
-    assert await api.get(f"data-target/{target['id']}") == disabled
+    assert disabled.items() <= (await api.get(f"data-target/{target['id']}")).items()
     assert api.hub.changes == [("data_target", target["id"])]
 
 

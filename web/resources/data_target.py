@@ -16,6 +16,7 @@ from web.errors import Refusal
 from web.routing import RouteFamily
 from web.schemas.data_target import (
     DataTargetBody,
+    DataTargetDetailSchema,
     DataTargetPage,
     DataTargetSchema,
     DeliveryLogSchema,
@@ -25,7 +26,12 @@ from web.schemas.fields import AffectedSchema
 from web.schemas.listing import ApplicationIdQuery
 from web.signing_keys import add_key
 from web.target_settings import configuration, kind_of, with_key
-from web.target_writing import change_of_target, changed_target, stored_target
+from web.target_writing import (
+    change_of_target,
+    changed_target,
+    configuration_error,
+    stored_target,
+)
 from web.views import View, data_target_views
 
 _LOG_ROWS = 250
@@ -54,7 +60,11 @@ async def _get(call: Call) -> View:
     now = call.services.clock()
 
     def read(reader: Reader) -> View:
-        return data_target_views(reader, [data_targets.get(reader, call.scope, call.id)], now)[0]
+        found = data_targets.get(reader, call.scope, call.id)
+        return {
+            **data_target_views(reader, [found], now)[0],
+            "configuration_error": configuration_error(call, reader, found),
+        }
 
     return await call.read(read)
 
@@ -174,8 +184,8 @@ ROUTES = [
         "/{id}",
         _get,
         needs=Needs.READ,
-        summary="Get a data target",
-        reply=DataTargetSchema,
+        summary="Get a data target, and whether it can be sent to as it is configured",
+        reply=DataTargetDetailSchema,
     ),
     _target.route(
         "PUT",

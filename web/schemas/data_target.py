@@ -169,6 +169,13 @@ class DataTargetSchema(StampedSchema, SettingFields):
     client_key_is_set = Flag()
 
 
+class DataTargetDetailSchema(DataTargetSchema):
+    configuration_error = fields.String(
+        allow_none=True,
+        metadata={"description": "why nothing can be sent with these settings, as a sentence"},
+    )
+
+
 class SignedDataTargetSchema(DataTargetSchema):
     """The answer that makes a target, or a new key for one: the only one with the secret in it."""
 
