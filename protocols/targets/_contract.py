@@ -75,6 +75,8 @@ class TargetResources:
     """Where targets may be: to be asked about whatever a user has entered that is connected to."""
     clock_s: Callable[[], float] = time.time
     """Unix time in seconds."""
+    monotonic_s: Callable[[], float] = time.monotonic
+    """For durations: how long something may be kept, whatever happens to the time of day."""
 
 
 class Target(ABC):
@@ -102,8 +104,9 @@ class Target(ABC):
     """Those that are secret: they are kept sealed and never shown. The kind signs what it sends if
     `SIGNING_KEYS` is among them."""
 
-    sample: ClassVar[bytes] = b'{"test":true}'
-    """What is sent when a person tries a target of this kind out without saying what to send."""
+    sample: bytes = b'{"test":true}'
+    """What is sent when a person tries the target out without saying what to send. May differ
+    between targets of a kind."""
 
     ordering: ClassVar[Ordering | None] = None
     """The order that the kind insists on, whatever a user chooses; None leaves it to the user."""

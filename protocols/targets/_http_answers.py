@@ -133,7 +133,7 @@ def excerpt_of(headers: CIMultiDictProxy[str], body: bytes, secrets: Iterable[st
         return "(compressed; not shown)"
     # Redacted before it is cut: half a secret at the edge would not be recognised.
     text = body.decode(errors="replace").replace("\0", "\ufffd")
-    return _redacted(text, secrets)[:EXCERPT_CHARACTERS]
+    return redacted(text, secrets)[:EXCERPT_CHARACTERS]
 
 
 def shown_headers(headers: CIMultiDictProxy[str], secrets: Iterable[str]) -> dict[str, str]:
@@ -144,7 +144,7 @@ def shown_headers(headers: CIMultiDictProxy[str], secrets: Iterable[str]) -> dic
     # A challenge may hold what is meant for one side only; its first word says what is wanted.
     if scheme := _SCHEME.match(headers.get("WWW-Authenticate", "")):
         shown["www-authenticate"] = scheme[0]
-    return {name: _redacted(value, secrets)[:_HEADER_CHARACTERS] for name, value in shown.items()}
+    return {name: redacted(value, secrets)[:_HEADER_CHARACTERS] for name, value in shown.items()}
 
 
 def shown_request(
@@ -167,7 +167,8 @@ def _without_query(location: str) -> str:
         return "(not an address)"
 
 
-def _redacted(text: str, secrets: Iterable[str]) -> str:
+def redacted(text: str, secrets: Iterable[str]) -> str:
+    """Return `text` without `secrets`, of which the longest come first."""
     for secret in secrets:
         text = text.replace(secret, _REDACTED)
     return text

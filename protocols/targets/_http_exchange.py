@@ -20,6 +20,7 @@ from protocols.targets._http_answers import (
     error_of_answer,
     error_of_exception,
     excerpt_of,
+    redacted,
     shown_headers,
     shown_request,
 )
@@ -137,19 +138,29 @@ class HttpSender:
             answer.headers,
             answer.body,
             now_s=self._clock_s(),
-            secrets=self._settings.secrets,
+            secrets=self._secrets(),
         )
         error.exchange = self.exchange_of(answer)
         return error
 
     def exchange_of(self, answer: Answer) -> Exchange:
         """Return how this answer came about, without secrets, for people to look at."""
-        secrets = self._settings.secrets
+        secrets = self._secrets()
         return replace(
             self._exchange(answer.record),
             response_headers=shown_headers(answer.headers, secrets),
             response_excerpt=excerpt_of(answer.headers, answer.body, secrets),
         )
+
+    def redacted(self, text: str) -> str:
+        """Return `text`, which is the receiver's, without the secrets that it was shown."""
+        return redacted(text, self._secrets())
+
+    async def close(self) -> None:
+        """Let go of what is under way beside the requests themselves: nothing here."""
+
+    def _secrets(self) -> tuple[str, ...]:
+        return self._settings.secrets
 
     def _exchange(self, record: WireRecord) -> Exchange:
         record.ended()

@@ -15,8 +15,8 @@ from multidict import istr
 
 from protocols.errors import DeliveryError
 from protocols.targets._contract import Delivered, Outcome, Push, Target, TargetResources
-from protocols.targets._http_exchange import HttpSender
 from protocols.targets._http_settings import HttpTargetSettings, parse_http_settings
+from protocols.targets._oauth import sender_for
 from protocols.targets.setting_names import HTTP_SECRETS, HTTP_SETTINGS
 
 # Names that are already folded cost less at every push.
@@ -38,7 +38,7 @@ class HttpPushTarget(Target):
 
     def __init__(self, settings: HttpTargetSettings, resources: TargetResources) -> None:
         self._url = settings.url
-        self._sender = HttpSender(settings, resources)
+        self._sender = sender_for(settings, resources)
         self._clock_s = resources.clock_s
 
     def __repr__(self) -> str:
@@ -60,7 +60,8 @@ class HttpPushTarget(Target):
         return [await self._push(push) for push in batch]
 
     async def close(self) -> None:
-        """Nothing to do: the session belongs to whoever made it."""
+        """Connections stay: they are the session's, which belongs to whoever made it."""
+        await self._sender.close()
 
     async def _push(self, push: Push) -> Outcome:
         try:

@@ -62,8 +62,12 @@ _AUTHORIZATION: Final = frozenset[str]().union(*USED_BY_AUTHORIZATION.values())
 
 
 def implied_authorization(settings: Mapping[str, object]) -> str:
-    """Return the way of authorization of settings that name none, as clients of OS2iot send them."""
-    if all(settings.get(name) for name in ("clientId", "clientSecret", "tokenEndpoint")):
+    """Return the way of authorization of settings that name none, as clients of OS2iot send them.
+
+    A token endpoint decides by itself: who has set one and forgotten the rest is told so, and does not
+    find out from pushes that nobody authorizes.
+    """
+    if settings.get("tokenEndpoint"):
         return "OAUTH_AUTHORIZATION"
     if settings.get("authorizationHeader"):
         return "HEADER_BASED_AUTHORIZATION"

@@ -62,14 +62,14 @@ async def target(
     await target.close()
 
 
-def make_push(body: bytes = b'{"value": 1.50}') -> Push:
+def make_push(harness: TargetHarness, number: int = 0) -> Push:
     return Push(
         delivery_id=new_delivery_id(),
         message_id=new_message_id(),
         device_id=DeviceId(1),
         attempt=1,
         created_at=datetime(2026, 1, 1, tzinfo=UTC),
-        body=body,
+        body=harness.make_body(number),
     )
 
 
@@ -88,7 +88,7 @@ async def test_target_takes_at_least_one_push_at_a_time(target: Target) -> None:
 async def test_push_arrives_unaltered_under_its_delivery_and_message_ids(
     target: Target, harness: TargetHarness
 ) -> None:
-    pushes = [make_push(b'{"a": 1.0,\n "b": "\xc3\xa6"}'), make_push(b"[]")]
+    pushes = [make_push(harness, 1), make_push(harness, 2)]
     for push in pushes:
         (outcome,) = await target.deliver([push])
         assert isinstance(outcome, Delivered)
@@ -99,7 +99,7 @@ async def test_push_arrives_unaltered_under_its_delivery_and_message_ids(
 async def test_full_batch_has_one_outcome_for_each_push_in_order(
     target: Target, harness: TargetHarness
 ) -> None:
-    batch = [make_push(b'{"n": %d}' % number) for number in range(target.batch_size)]
+    batch = [make_push(harness, number) for number in range(target.batch_size)]
     outcomes = await target.deliver(batch)
     assert [type(outcome) for outcome in outcomes] == [Delivered] * len(batch)
     assert harness.received() == [as_received(push) for push in batch]
@@ -108,14 +108,14 @@ async def test_full_batch_has_one_outcome_for_each_push_in_order(
 async def test_repeated_attempt_carries_the_same_delivery_id(
     target: Target, harness: TargetHarness
 ) -> None:
-    push = make_push()
+    push = make_push(harness)
     await target.deliver([push])
     await target.deliver([replace(push, attempt=2)])
     assert harness.received() == [as_received(push)] * 2
 
 
 async def test_several_deliveries_may_run_at_once(target: Target, harness: TargetHarness) -> None:
-    pushes = [make_push(b'{"n": %d}' % number) for number in range(20)]
+    pushes = [make_push(harness, number) for number in range(20)]
     outcomes = await asyncio.gather(*(target.deliver([push]) for push in pushes))
     assert all(isinstance(outcome, Delivered) for (outcome,) in outcomes)
     assert {received.body for received in harness.received()} == {push.body for push in pushes}
@@ -127,12 +127,12 @@ async def test_every_fault_ends_in_an_error_without_secrets_and_heals(
     for name, strike in harness.faults.items():
         await strike()
         async with asyncio.timeout(PATIENCE_S):
-            (outcome,) = await target.deliver([make_push()])
+            (outcome,) = await target.deliver([make_push(harness)])
         assert isinstance(outcome, DeliveryError), name
         assert str(outcome).endswith("."), name
         assert harness.secret not in f"{outcome} {outcome.response_excerpt} {target!r}", name
         await harness.heal()
-        (outcome,) = await target.deliver([make_push()])
+        (outcome,) = await target.deliver([make_push(harness)])
         assert isinstance(outcome, Delivered), name
 
 
@@ -142,13 +142,13 @@ async def test_cancelled_delivery_leaves_the_target_usable(
     for strike in harness.faults.values():
         await strike()
         before = len(harness.received())
-        attempt = asyncio.ensure_future(target.deliver([make_push()]))
+        attempt = asyncio.ensure_future(target.deliver([make_push(harness)]))
         async with asyncio.timeout(PATIENCE_S):
             await harness.wait_for(before + 1)
         attempt.cancel()
         await asyncio.wait([attempt])
         await harness.heal()
-        (outcome,) = await target.deliver([make_push()])
+        (outcome,) = await target.deliver([make_push(harness)])
         assert isinstance(outcome, Delivered)
 
 

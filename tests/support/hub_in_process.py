@@ -157,13 +157,21 @@ class HubInProcess:
             entities.payload_decoder, name="decoder", decoding_function="/* in the test's hand */"
         )
 
-    async def target(self, application_id: int, url: str, *, timeout_ms: int = 2000) -> int:
+    async def target(
+        self,
+        application_id: int,
+        url: str,
+        *,
+        timeout_ms: int = 2000,
+        kind: str = "HTTP_PUSH",
+        **settings: object,
+    ) -> int:
         target_id = await self.insert(
             entities.data_target,
             application_id=application_id,
-            type="HTTP_PUSH",
+            type=kind,
             name="target",
-            settings=json.dumps({"url": url, "timeout": timeout_ms}),
+            settings=json.dumps({"url": url, "timeout": timeout_ms, **settings}),
             secrets="{}",
         )
         await self.hub.configuration_changed(what="data_target", entity_id=target_id)
@@ -185,7 +193,11 @@ class HubInProcess:
         await self.hub.configuration_changed(what="connection", entity_id=connection_id)
 
     async def post(self, api_key: str, number: int) -> None:
-        await self.hub.accept_http(api_key, b'{"n":%d}' % number, "application/json", None)
+        await self.send(api_key, {"n": number})
+
+    async def send(self, api_key: str, payload: object) -> None:
+        body = json.dumps(payload, separators=(",", ":")).encode()
+        await self.hub.accept_http(api_key, body, "application/json", None)
 
     async def settled(self, timeout_s: float = 10.0) -> LedgerBalance:
         """Return the books once nothing is on its way any more."""
