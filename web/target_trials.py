@@ -37,10 +37,19 @@ class TargetTrial:
     settings: Mapping[str, Any] = field(repr=False)
     organization_id: int
     device_id: int
-    body: bytes = field(repr=False)
+    body: bytes | None = field(repr=False)
+    """None for a sample of the kind's own."""
 
     def with_body(self, body: bytes) -> "TargetTrial":
         return replace(self, body=body)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tried:
+    """What was to be handed over, and what became of it."""
+
+    body: bytes | None = field(repr=False)
+    outcome: Outcome
 
 
 class TargetTrials:
@@ -50,9 +59,7 @@ class TargetTrials:
         self._timeout_s = timeout_s
         self._under_way: Counter[int] = Counter()
 
-    async def run(
-        self, trial: TargetTrial, resources: TargetResources, *, now: datetime
-    ) -> Outcome:
+    async def run(self, trial: TargetTrial, resources: TargetResources, *, now: datetime) -> Tried:
         """Send one push and return what became of it, whatever that is.
 
         Raises: HubFull when too many are under way, here or for this organization.
@@ -67,22 +74,31 @@ class TargetTrials:
         finally:
             self._under_way[organization_id] -= 1
 
-    async def _send(self, trial: TargetTrial, resources: TargetResources, now: datetime) -> Outcome:
+    async def _send(self, trial: TargetTrial, resources: TargetResources, now: datetime) -> Tried:
+        try:
+            target = trial.kind.from_settings(trial.settings, resources)
+        except InvalidInput as exc:
+            return Tried(body=trial.body, outcome=DeliveryRefused(str(exc)))
+        body = target.sample if trial.body is None else trial.body
+        if not target.takes_pushes:
+            sentence = "Nothing is pushed to this data target: it is only read from."
+            return Tried(body=body, outcome=DeliveryRefused(sentence))
         push = Push(
             delivery_id=new_delivery_id(),
             message_id=new_message_id(),
             device_id=DeviceId(trial.device_id),
             attempt=1,
             created_at=now,
-            body=trial.body,
+            body=body,
+            batch_id=new_delivery_id() if target.freezes_batches else None,
             is_test=True,
         )
         try:
-            target = trial.kind.from_settings(trial.settings, resources)
-        except InvalidInput as exc:
-            return DeliveryRefused(str(exc))
-        if not target.takes_pushes:
-            return DeliveryRefused("Nothing is pushed to this data target: it is only pulled from.")
+            return Tried(body=body, outcome=await self._push(target, push))
+        finally:
+            await target.close()
+
+    async def _push(self, target: Target, push: Push) -> Outcome:
         try:
             async with asyncio.timeout(self._timeout_s) as limit:
                 await target.open()
@@ -94,5 +110,3 @@ class TargetTrials:
             if not limit.expired():
                 raise
             return DeliveryRetryable(f"There was no answer within {self._timeout_s:g} s.")
-        finally:
-            await target.close()

@@ -153,11 +153,11 @@ def shown_request(
     """Return a request's headers and the start of its body, with what is secret replaced."""
     secrets = tuple(secrets)
     shown = {
-        str(name): _REDACTED if name.lower() == "authorization" else _redacted(value, secrets)
+        str(name): _REDACTED if name.lower() == "authorization" else redacted(value, secrets)
         for name, value in headers.items()
     }
     start = body[:_REQUEST_BYTES].decode(errors="replace")
-    return shown, _redacted(start, secrets)
+    return shown, redacted(start, secrets)
 
 
 def _without_query(location: str) -> str:

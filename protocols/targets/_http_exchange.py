@@ -165,7 +165,7 @@ class HttpSender:
     def _exchange(self, record: WireRecord) -> Exchange:
         record.ended()
         headers = {**self._constant_headers, **record.headers}
-        shown, body = shown_request(headers, record.body, self._settings.secrets)
+        shown, body = shown_request(headers, record.body, self._secrets())
         exchange = record.exchange(self._settings.shown_url)
         return replace(exchange, request_headers=shown, request_body=body)
 

@@ -201,7 +201,7 @@ async def test_target_without_an_address_says_that_nothing_is_pushed_to_it(
 ) -> None:
     made = await api.target(application, url=None)
     tried = await api.post(f"data-target/{made['id']}/test", None, 200)
-    assert (tried["isDelivered"], "only pulled from" in tried["error"]) == (False, True)
+    assert (tried["isDelivered"], "only read from" in tried["error"]) == (False, True)
 
 
 async def test_things_of_others_are_not_sent_to_a_target_of_ones_own(
@@ -236,8 +236,8 @@ async def test_trial_ends_when_no_person_would_wait_longer(api: Api, receiver: R
         body=b"{}",
     )
     trials = TargetTrials(timeout_s=0.05)
-    outcome = await trials.run(trial, api.services.target_resources, now=START)
-    assert str(outcome) == "There was no answer within 0.05 s."
+    tried = await trials.run(trial, api.services.target_resources, now=START)
+    assert str(tried.outcome) == "There was no answer within 0.05 s."
 
 
 async def test_organization_that_tries_too_much_at_once_is_told_to_wait_and_others_are_not(

@@ -98,18 +98,18 @@ async def _try(call: Call, trials: TargetTrials, target_id: int) -> _Tried:
 
     asked = await call.change(unit)
     services, trial = call.services, asked.trial
-    if asked.code is not None:
+    if asked.code is not None and trial.body is not None:
         decoded = await services.hub.test_decoder(asked.code, trial.body, asked.metadata)
         if decoded.body is None:
             sentence = f"The payload decoder failed, and nothing was sent: {decoded.error}"
             return _Tried(body=None, error=sentence)
         trial = trial.with_body(decoded.body)
-    outcome = await trials.run(trial, services.target_resources, now=services.clock())
+    tried = await trials.run(trial, services.target_resources, now=services.clock())
     return _Tried(
-        body=trial.body,
+        body=tried.body,
         is_decoded=asked.code is not None,
-        outcome=outcome,
-        error=str(outcome) if isinstance(outcome, DeliveryError) else None,
+        outcome=tried.outcome,
+        error=str(tried.outcome) if isinstance(tried.outcome, DeliveryError) else None,
     )
 
 
@@ -120,13 +120,12 @@ def _look_up(call: Call, reader: Reader, found: DataTarget, metadata: bytes) -> 
     if device_id is not None:
         payload = _payload_of(call, reader, found, device_id, payload)
     code = None if decoder_id is None else _code_of(call, reader, found, decoder_id)
-    kind = kind_of(found.fields.type)
     trial = TargetTrial(
-        kind=kind,
+        kind=kind_of(found.fields.type),
         settings=stored_target(call, reader, found).merged(),
         organization_id=found.organization_id,
         device_id=device_id or 0,
-        body=kind.sample if payload is None else payload,
+        body=payload,
     )
     # A sample is what a decoder would have made.
     return _Asked(trial=trial, code=None if payload is None else code, metadata=metadata)
