@@ -21,7 +21,7 @@ from tests.support.guards import loopback_guard
 from web.schemas.data_target import SECRETS, SETTINGS
 
 KINDS = sorted(discover().values(), key=lambda target: target.kind)
-# More than any target needs for a receiver that it allows half a second.
+# More than any target needs for a receiver that it allows a second or two.
 PATIENCE_S = 10.0
 
 json_values = st.recursive(
@@ -40,8 +40,10 @@ def kind(request: pytest.FixtureRequest) -> type[Target]:
 
 
 @pytest.fixture
-async def harness(kind: type[Target]) -> AsyncIterator[TargetHarness]:
-    async with harness_of(kind)() as harness:
+async def harness(
+    kind: type[Target], request: pytest.FixtureRequest
+) -> AsyncIterator[TargetHarness]:
+    async with harness_of(kind, request.getfixturevalue) as harness:
         yield harness
 
 
