@@ -4,6 +4,7 @@ import pytest
 from sqlalchemy import select
 
 from protocols.messages import TargetId
+from protocols.targets import discover
 from storage.database import Transaction
 from storage.instants import microseconds
 from storage.repositories import target_secrets
@@ -12,6 +13,7 @@ from storage.tables.entities import data_target
 from storage.tables.pipeline import delivery_attempt
 from storage.target_settings import TargetSettings
 from tests.support.api_client import START, Api
+from web.schemas.data_target import DataTargetType
 
 SECRET = "Bearer s3cr3t-value"
 
@@ -149,7 +151,7 @@ async def test_settings_that_cannot_be_used_are_refused(
     assert refused["message"]
 
 
-@pytest.mark.parametrize("kind", ["MQTT", "OPENDATADK"])
+@pytest.mark.parametrize("kind", sorted(set(DataTargetType) - discover().keys()))
 async def test_known_type_that_is_not_there_yet_is_refused_with_a_sentence(
     api: Api, application: int, kind: str
 ) -> None:
@@ -313,3 +315,55 @@ async def test_secrets_of_a_lost_key_can_be_given_up(api: Api, application: int)
     assert changed["authorizationHeaderIsSet"] is True
     assert changed["signingKeys"] == []
     assert (await stored(api, made["id"]))["authorizationHeader"] == "Bearer new"
+
+
+# As OS2iot's clients send it: every field of the form, and no `authorizationType`.
+FIWARE = {
+    "type": "FIWARE",
+    "url": "https://broker.example.org",
+    "timeout": 30000,
+    "authorizationHeader": "",
+    "tenant": "city",
+    "context": "https://example.org/context.jsonld",
+    "clientId": "hub",
+    "clientSecret": SECRET,
+    "tokenEndpoint": "https://login.example.org/token",
+}
+KAFKA = {
+    "type": "KAFKA",
+    "url": None,
+    "bootstrapServers": "kafka1.example.org:9093,kafka2.example.org:9093",
+    "topic": "city.decoded",
+    "key": "device",
+    "securityProtocol": "sasl_ssl",
+    "saslMechanism": "scram-sha-512",
+    "username": "hub",
+    "password": SECRET,
+}
+
+
+@pytest.mark.parametrize(
+    ("sent", "secret", "authorization"),
+    [(FIWARE, "clientSecret", "OAUTH_AUTHORIZATION"), (KAFKA, "password", None)],
+    ids=["FIWARE", "KAFKA"],
+)
+async def test_fields_of_every_kind_go_in_and_come_out_but_for_the_secrets(
+    api: Api, application: int, sent: dict[str, Any], secret: str, authorization: str | None
+) -> None:
+    made = await api.target(application, **sent)
+    shown = await api.get(f"data-target/{made['id']}")
+    told = {name: value for name, value in sent.items() if value and name != secret}
+    assert {name: shown[name] for name in told} == told
+    assert (shown[secret], shown[f"{secret}IsSet"]) == (None, True)
+    assert shown["authorizationType"] == authorization
+    # Read, renamed and written back: nothing is lost.
+    body = {**shown, "applicationId": application, "name": "renamed"}
+    assert (await api.put(f"data-target/{made['id']}", body))["name"] == "renamed"
+    assert (await stored(api, made["id"]))[secret] == SECRET
+
+
+async def test_kind_that_does_not_sign_has_no_key(api: Api, application: int) -> None:
+    made = await api.target(application, **KAFKA)
+    assert (made["signingSecret"], made["signingKeys"]) == (None, [])
+    refused = await api.post(f"data-target/{made['id']}/rotate-secret", None, 400)
+    assert "not signed" in refused["message"]
