@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from protocols.errors import AccessDenied, StorageUnavailable
+from storage.configuration_changes import ANNOUNCED_ACTIONS
 from storage.database import Reader, Transaction
 from storage.repositories import Author, Page, Scope, audit
 from storage.repositories.audit import NewAuditEntry
@@ -37,19 +38,6 @@ class Action(StrEnum):
     DISABLE = "DISABLE"
     ROTATE = "ROTATE"
     TEST = "TEST"
-
-
-# The other processes follow the same ones: `storage/configuration_changes.py`.
-_ANNOUNCED = frozenset(
-    {
-        Action.CREATE,
-        Action.UPDATE,
-        Action.DELETE,
-        Action.ENABLE,
-        Action.DISABLE,
-        Action.ROTATE,
-    }
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +153,7 @@ class Call:
         )
 
     async def _announce(self, change: Change) -> None:
-        is_of_interest = change.entity not in _UNANNOUNCED and change.action in _ANNOUNCED
+        is_of_interest = change.entity not in _UNANNOUNCED and change.action in ANNOUNCED_ACTIONS
         if is_of_interest and change.entity_id is not None:
             await self.services.hub.configuration_changed(
                 what=change.entity, entity_id=change.entity_id
