@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 from web import metrics, openapi, operators
 from web.authentication import Authenticator
 from web.dispatch import Dispatcher
+from web.feed_cache import FeedCache
 from web.ingest import Ingest
 from web.login_throttle import LoginThrottle
 from web.passwords import PasswordHasher
@@ -21,6 +22,7 @@ from web.resources import (
     device_batch,
     device_move,
     iot_device,
+    open_data,
     organization,
     payload_decoder,
 )
@@ -81,6 +83,7 @@ def build_routes(signer: TokenSigner, registry: CollectorRegistry, *, version: s
         *payload_decoder.ROUTES,
         *data_target.ROUTES,
         *connection.ROUTES,
+        *open_data.routes(FeedCache()),
         *api_key.ROUTES,
         *operators.routes(registry),
     ]

@@ -210,6 +210,7 @@ def _web_settings(settings: Settings) -> WebSettings:
     return WebSettings(
         secret_key=settings.secret_key or load_or_create_secret_key(settings.data_dir),
         version=VERSION,
+        base_url=settings.http.base_url,
         max_body_bytes=settings.http.max_body_bytes,
         trusted_proxies=settings.http.trusted_proxies,
     )

@@ -21,6 +21,7 @@ from storage.repositories import (
     data_targets,
     decoders,
     devices,
+    open_data,
     organizations,
 )
 from storage.repositories.application_status import StatusCheck
@@ -30,6 +31,7 @@ from storage.repositories.data_targets import DataTarget
 from storage.repositories.decoders import Decoder
 from storage.repositories.devices import Device
 from storage.repositories.receptions import Reception
+from web.dataset_writing import dataset_view
 from web.schemas.data_target import SECRETS, SETTINGS
 from web.schemas.iot_device import location_of
 
@@ -86,11 +88,13 @@ def data_target_views(reader: Reader, rows: Sequence[DataTarget], now: datetime)
     owners = application_headers(reader, {row.application_id for row in rows})
     since = microseconds(now - timedelta(days=1))
     failing = attempts.targets_with_errors(reader, [row.id for row in rows], since)
+    datasets = open_data.of_targets(reader, [row.id for row in rows])
     return [
         {
             **_data_target_columns(row),
             "application": owners[row.application_id],
             "has_recent_errors": row.id in failing,
+            "open_data_dk_dataset": dataset_view(datasets.get(row.id)),
             "last_message_date": row.last_message_at,
         }
         for row in rows

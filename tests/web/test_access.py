@@ -29,6 +29,8 @@ PUBLIC = {
     "/api/v1/auth/login",
     "/api/v1/docs",
     "/api/v1/docs-json",
+    "/api/v1/open-data-dk-sharing/{organizationId}",
+    "/api/v1/open-data-dk-sharing/{organizationId}/data/{shareId}",
     "/api/v1/openapi.json",
     "/api/v1/healthcheck",
     "/healthz",

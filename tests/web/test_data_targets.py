@@ -142,7 +142,7 @@ async def test_settings_that_cannot_be_used_are_refused(
     assert refused["message"]
 
 
-@pytest.mark.parametrize("kind", ["FIWARE", "MQTT", "OPENDATADK"])
+@pytest.mark.parametrize("kind", ["FIWARE", "MQTT"])
 async def test_known_type_that_is_not_there_yet_is_refused_with_a_sentence(
     api: Api, application: int, kind: str
 ) -> None:

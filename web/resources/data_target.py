@@ -6,11 +6,12 @@ from typing import Any
 
 from protocols.errors import NotFound
 from storage.database import Reader, Transaction
-from storage.repositories import Author, applications, attempts, data_targets
+from storage.repositories import Author, applications, attempts, data_targets, open_data
 from storage.repositories.attempts import Attempt
 from storage.repositories.data_targets import DataTarget
 from web.access import Needs
 from web.call import Action, Call, Change, Changed
+from web.dataset_writing import dataset_fields
 from web.error_codes import ErrorCode
 from web.errors import Refusal
 from web.hub_port import Entity
@@ -31,12 +32,14 @@ _LOG_ROWS = 250
 
 async def _create(call: Call) -> View:
     fields = target_fields(_settings(call), {}, call.services.target_resources)
+    dataset = dataset_fields(call.body["open_data_dk_dataset"])
     application_id = call.body["application_id"]
     now = call.services.clock()
 
     def unit(transaction: Transaction, author: Author) -> Changed[View]:
         _demand_application(transaction, call, application_id)
         target_id = data_targets.create(transaction, application_id, fields, author)
+        open_data.put(transaction, target_id, dataset, author)
         return _changed(call, transaction, Action.CREATE, target_id, now)
 
     return await call.change(unit)
@@ -64,6 +67,7 @@ async def _list(call: Call) -> Mapping[str, Any]:
 
 
 async def _update(call: Call) -> View:
+    dataset = dataset_fields(call.body["open_data_dk_dataset"])
     application_id = call.body["application_id"]
     now = call.services.clock()
 
@@ -81,6 +85,7 @@ async def _update(call: Call) -> View:
         if fields.type != found.fields.type:
             raise Refusal(400, "A data target keeps its type; make a new one of the other type.")
         data_targets.update_fields(transaction, call.id, fields, author)
+        open_data.put(transaction, call.id, dataset, author)
         return _changed(call, transaction, Action.UPDATE, call.id, now)
 
     return await call.change(unit)

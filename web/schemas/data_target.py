@@ -19,6 +19,7 @@ from web.schemas.fields import (
     StampedSchema,
     page_of,
 )
+from web.schemas.open_data import DatasetBody, DatasetSchema
 
 
 class DataTargetType(StrEnum):
@@ -63,6 +64,12 @@ class DataTargetBody(ApiSchema):
     password = _secret()
     secret_header_value = _secret()
     secret_parameter_value = _secret()
+    open_data_dk_dataset = fields.Nested(
+        DatasetBody,
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "what is published; null or left out: nothing is"},
+    )
 
 
 class DataTargetSchema(StampedSchema):
@@ -71,7 +78,7 @@ class DataTargetSchema(StampedSchema):
     application = fields.Nested(IdAndNameSchema)
     last_message_date = Instant()
     has_recent_errors = fields.Boolean()
-    open_data_dk_dataset = fields.Constant(None)
+    open_data_dk_dataset = fields.Nested(DatasetSchema, allow_none=True)
     url = fields.String(allow_none=True)
     timeout = fields.Integer(allow_none=True)
     authorization_type = fields.String(allow_none=True)
