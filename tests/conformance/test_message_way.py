@@ -197,7 +197,7 @@ async def test_list_shows_nothing_of_another_organization(pipeline: Pipeline) ->
     assert len((await page_of(pipeline, wanted, scope=Scope(frozenset({1})))).rows) == 2
 
 
-@pytest.mark.parametrize("cursor", ["", "5", "5.x", "x.019b7d7e-0000-7000-8000-000000000000"])
-async def test_cursor_that_was_not_given_out_is_refused(pipeline: Pipeline, cursor: str) -> None:
-    with pytest.raises(InvalidInput, match=r"\.$"):
-        await page_of(pipeline, MessageFilter(device_id=1), cursor=cursor)
+async def test_cursor_that_was_not_given_out_is_refused(pipeline: Pipeline) -> None:
+    for cursor in ("", "5", "5.x", "x.019b7d7e-0000-7000-8000-000000000000"):
+        with pytest.raises(InvalidInput, match=r"\.$"):
+            await page_of(pipeline, MessageFilter(device_id=1), cursor=cursor)
