@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from protocols.errors import AccessDenied, StorageUnavailable
@@ -24,6 +25,7 @@ T = TypeVar("T")
 
 # A database that cannot be written is retried for as long as it takes; a caller has less patience.
 COMMIT_TIMEOUT_S = 15.0
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 # What the rest of the hub has no interest in.
 _UNANNOUNCED = frozenset({Entity.API_KEY, Entity.USER, Entity.ACTOR})
 
@@ -60,7 +62,10 @@ class Changed(Generic[T]):
 
 
 class Call:
-    """`query` and `body` have been validated by the route's schemas; without one they are empty."""
+    """`query` and `body` have been validated by the route's schemas; without one they are empty.
+
+    `headers` are the request's, whatever the case of their names.
+    """
 
     def __init__(
         self,
@@ -72,6 +77,7 @@ class Call:
         path: Mapping[str, Any],
         query: Mapping[str, Any],
         body: Mapping[str, Any],
+        headers: Mapping[str, str] = _NO_HEADERS,
     ) -> None:
         self.services = services
         self.caller = caller
@@ -79,6 +85,7 @@ class Call:
         self.path = path
         self.query = query
         self.body = body
+        self.headers = headers
         self._needs = needs
 
     @property

@@ -225,6 +225,7 @@ def _web_settings(settings: Settings) -> WebSettings:
     return WebSettings(
         secret_key=_secret_key(settings),
         version=VERSION,
+        base_url=settings.http.base_url,
         max_body_bytes=settings.http.max_body_bytes,
         trusted_proxies=settings.http.trusted_proxies,
     )

@@ -23,6 +23,8 @@ class WebSettings:
 
     secret_key: str = field(repr=False)
     version: str = "0"
+    base_url: str = "http://localhost:3000"
+    """Where the hub is reached from outside, without a slash at the end."""
 
     max_body_bytes: int = 1024 * KIBIBYTE
     body_timeout_s: float = 30.0

@@ -38,7 +38,8 @@ VARIABLES: Final = (
     Variable(
         "BASE_URL",
         "`http://localhost:PORT`",
-        "The address under which people and devices reach the hub, as written in what it prints.",
+        "The address under which people and devices reach the hub, as written in what it prints and "
+        "in the catalogues of open data: portals take data sets under another address for new ones.",
     ),
     Variable(
         "DATABASE_URL",

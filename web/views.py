@@ -21,6 +21,7 @@ from storage.repositories import (
     data_targets,
     decoders,
     devices,
+    open_data,
     organizations,
     target_health,
 )
@@ -32,6 +33,7 @@ from storage.repositories.decoders import Decoder
 from storage.repositories.devices import Device
 from storage.repositories.receptions import Reception
 from storage.repositories.target_health import WELL, ShownHealth
+from web.dataset_writing import dataset_view
 from web.schemas.data_target import SECRETS, SETTINGS
 from web.schemas.iot_device import location_of
 from web.signing_keys import valid_keys
@@ -92,6 +94,7 @@ def data_target_views(reader: Reader, rows: Sequence[DataTarget], now: datetime)
     ids = [row.id for row in rows]
     failing = attempts.targets_with_errors(reader, ids, since)
     healths = target_health.of_targets(reader, ids)
+    datasets = open_data.of_targets(reader, ids)
     return [
         {
             **_data_target_columns(row),
@@ -99,6 +102,7 @@ def data_target_views(reader: Reader, rows: Sequence[DataTarget], now: datetime)
             **_signing_view(row, now),
             "application": owners[row.application_id],
             "has_recent_errors": row.id in failing,
+            "open_data_dk_dataset": dataset_view(datasets.get(row.id)),
             "last_message_date": row.last_message_at,
         }
         for row in rows

@@ -227,9 +227,18 @@ async def served(
 @asynccontextmanager
 async def running_api(directory: Path, **settings: Any) -> AsyncIterator[Api]:
     """The web on a free port, with an administrator, nobody logged in."""
-    clock, hub = Clock(), FakeHub()
     async with (
         administered_database(directory) as database,
+        api_on(database, Clock(), **settings) as api,
+    ):
+        yield api
+
+
+@asynccontextmanager
+async def api_on(database: Database, clock: Clock, **settings: Any) -> AsyncIterator[Api]:
+    """The web over an open database, on a free port, nobody logged in."""
+    hub = FakeHub()
+    async with (
         served(database, hub, clock, **settings) as (port, services),
         aiohttp.ClientSession() as session,
     ):

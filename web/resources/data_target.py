@@ -7,10 +7,18 @@ from protocols.errors import NotFound
 from protocols.targets import SigningAlgorithm
 from protocols.targets.setting_names import SIGNING_KEYS
 from storage.database import Reader, Transaction
-from storage.repositories import Author, applications, attempts, data_targets, target_secrets
+from storage.repositories import (
+    Author,
+    applications,
+    attempts,
+    data_targets,
+    open_data,
+    target_secrets,
+)
 from storage.repositories.attempts import Attempt
 from web.access import Needs
 from web.call import Action, Call, Changed
+from web.dataset_writing import dataset_fields
 from web.error_codes import ErrorCode
 from web.errors import Refusal
 from web.routing import RouteFamily
@@ -39,6 +47,7 @@ _LOG_ROWS = 250
 
 async def _create(call: Call) -> View:
     wanted = configuration(_settings(call), call.services.target_resources)
+    dataset = dataset_fields(call.body["open_data_dk_dataset"])
     application_id = call.body["application_id"]
     now = call.services.clock()
     signing_secret = None
@@ -50,6 +59,7 @@ async def _create(call: Call) -> View:
         _demand_application(transaction, call, application_id)
         target_id = data_targets.create(transaction, application_id, wanted.fields, author)
         target_secrets.put(transaction, call.services.box, target_id, wanted.secrets)
+        open_data.put(transaction, target_id, dataset, author)
         return changed_target(call, transaction, Action.CREATE, target_id, now)
 
     made = await call.change(unit)
@@ -82,6 +92,7 @@ async def _list(call: Call) -> Mapping[str, Any]:
 
 
 async def _update(call: Call) -> View:
+    dataset = dataset_fields(call.body["open_data_dk_dataset"])
     application_id = call.body["application_id"]
     now = call.services.clock()
 
@@ -99,6 +110,7 @@ async def _update(call: Call) -> View:
         wanted = configuration(_settings(call), call.services.target_resources, stored)
         data_targets.update_fields(transaction, call.id, wanted.fields, author)
         target_secrets.put(transaction, call.services.box, call.id, wanted.secrets)
+        open_data.put(transaction, call.id, dataset, author)
         return changed_target(call, transaction, Action.UPDATE, call.id, now)
 
     return await call.change(unit)

@@ -24,6 +24,7 @@ from web.schemas.fields import (
     StampedSchema,
     page_of,
 )
+from web.schemas.open_data import DatasetBody, DatasetSchema
 
 
 class DataTargetType(StrEnum):
@@ -119,6 +120,12 @@ class DataTargetBody(SettingFields):
         load_default=False,
         metadata={"description": "drop what is stored, also when it cannot be read"},
     )
+    open_data_dk_dataset = fields.Nested(
+        DatasetBody,
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "what is published; null or left out: nothing is"},
+    )
 
 
 class SigningKeySchema(ApiSchema):
@@ -146,7 +153,7 @@ class DataTargetSchema(StampedSchema, SettingFields):
     application = fields.Nested(IdAndNameSchema)
     last_message_date = Instant()
     has_recent_errors = fields.Boolean()
-    open_data_dk_dataset = fields.Constant(None)
+    open_data_dk_dataset = fields.Nested(DatasetSchema, allow_none=True)
     enabled = fields.Boolean(metadata={"description": "while false nothing is pushed; it waits"})
     disabled_reason = fields.String(allow_none=True)
     disabled_at = Instant()
