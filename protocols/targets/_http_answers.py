@@ -192,8 +192,18 @@ def parse_retry_after_s(value: str, now_s: float) -> float | None:
         return None
 
 
-def error_of_exception(exc: aiohttp.ClientError | OSError, timeout_s: float) -> DeliveryError:
+def error_of_exception(
+    exc: aiohttp.ClientError | OSError, *, timeout_s: float, was_connected: bool
+) -> DeliveryError:
     """Return the error that a failed exchange amounts to."""
+    if isinstance(exc, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
+        return DeliveryRefused(
+            "The address of the receiver cannot be used.", fault=DeliveryFault.MESSAGE
+        )
+    if isinstance(exc, TimeoutError) and not was_connected:
+        return DeliveryRetryable(
+            "No connection to the receiver came about in time.", fault=DeliveryFault.CONNECTION
+        )
     fault, sentence = _meaning_of_exception(exc, timeout_s)
     return DeliveryRetryable(sentence, fault=fault)
 
@@ -203,15 +213,11 @@ def _meaning_of_exception(
 ) -> tuple[DeliveryFault, str]:
     fault = DeliveryFault
     match exc:
-        case aiohttp.ConnectionTimeoutError():
-            return fault.CONNECTION, "No connection to the receiver came about in time."
         case TimeoutError():
             return (
                 fault.THROTTLED,
                 f"The receiver had not answered completely after {timeout_s:g} s.",
             )
-        case aiohttp.ClientConnectorDNSError():
-            return fault.CONNECTION, "The name of the receiver could not be resolved."
         case aiohttp.ClientConnectorCertificateError(certificate_error=certificate_error):
             return (
                 fault.CONFIGURATION,
@@ -230,8 +236,6 @@ def _meaning_of_exception(
             return fault.RECEIVER, "The receiver closed the connection instead of answering."
         case aiohttp.ClientResponseError():
             return fault.RECEIVER, "What the receiver answered is not acceptable HTTP."
-        case aiohttp.InvalidURL():
-            return fault.CONFIGURATION, "The address of the receiver cannot be used."
         case OSError():
             return fault.RECEIVER, f"The connection to the receiver failed{_reason_of(exc)}."
         case _:
