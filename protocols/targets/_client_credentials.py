@@ -7,6 +7,7 @@ Source: RFC 6749, sections 2.3.1 (the two forms of showing credentials), 4.4, 5.
 """
 
 import base64
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -82,7 +83,8 @@ class ClientCredentials:
     @property
     def secrets(self) -> tuple[str, ...]:
         """Every spelling of the secret that an endpoint could repeat."""
-        return (self.client_secret, quote_plus(self.client_secret), self._basic())
+        in_json = json.dumps(self.client_secret)[1:-1]
+        return (self.client_secret, in_json, quote_plus(self.client_secret), self._basic())
 
     def _basic(self) -> str:
         # RFC 6749, section 2.3.1: both are encoded as a form would be, and only then put together.

@@ -19,7 +19,6 @@ from protocols.errors import DeliveryFault, DeliveryRefused
 
 # RFC 3986, section 3, but for letters beyond ASCII, which brokers take or refuse as they like.
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s\x00-\x20\x7f<>\"{}|\\^`]+")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _SHOWN_CHARACTERS: Final = 100
 
 _KINDS = {b"{": "an object", b'"': "a text", b"n": "null", b"t": "true", b"f": "false"}
@@ -67,8 +66,9 @@ def array_of(entities: Sequence[Entity]) -> bytes:
 
 def shown(text: str) -> str:
     """Return `text`, which is not the hub's, as it may stand in a sentence."""
-    text = _CONTROL.sub(" ", text)
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
+    if len(text) > _SHOWN_CHARACTERS:
+        text = f"{text[:_SHOWN_CHARACTERS]}..."
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _elements(body: bytes) -> list[msgspec.Raw]:

@@ -329,10 +329,12 @@ async def test_both_kinds_end_as_a_refusal_once_the_others_are_taken(scene: Scen
     push = make_push([room(1), room(2), room(3)])
     error = retryable(await scene.deliver(push))
     assert "It will not take: urn:ngsi-ld:Room:1 (BadRequestData" in str(error)
+    again = retryable(await scene.deliver(replace(push, attempt=2)))
+    assert "It will not take: urn:ngsi-ld:Room:1 (BadRequestData" in str(again)
     scene.broker.failing.clear()
-    error_at_last = refused(await scene.deliver(replace(push, attempt=2)))
+    error_at_last = refused(await scene.deliver(replace(push, attempt=3)))
     assert "not taken 1 of 3 entities, and never will: urn:ngsi-ld:Room:1" in str(error_at_last)
-    assert scene.sent() == [["1", "2", "3"], ["2"]]
+    assert scene.sent() == [["1", "2", "3"], ["2"], ["2"]]
 
 
 async def test_failure_between_does_not_make_it_forget_what_was_taken(scene: Scene) -> None:

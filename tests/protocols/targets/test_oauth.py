@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -21,7 +22,9 @@ from protocols.errors import (
 from protocols.identifiers import new_delivery_id, new_message_id
 from protocols.messages import DeviceId
 from protocols.targets import Delivered, Outcome, Push, TargetResources
+from protocols.targets._client_credentials import Token
 from protocols.targets._name_lookup import NameLookup
+from protocols.targets._oauth import TokenCache
 from protocols.targets.guard import Guard
 from protocols.targets.http_push import HttpPushTarget
 from protocols.targets.http_session import http_session
@@ -154,18 +157,29 @@ async def test_closing_gives_up_the_request_that_is_under_way(scene: Scene) -> N
     assert "closed" in str(failed(await push))
 
 
-async def test_failure_that_nobody_waits_for_any_more_is_no_unseen_error(scene: Scene) -> None:
+async def fail_with_nobody_waiting() -> None:
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[Token] = loop.create_future()
+    has_failed = asyncio.Event()
+
+    async def fetch() -> Token:
+        try:
+            return await answer
+        finally:
+            loop.call_soon(has_failed.set)
+
+    waiting = asyncio.ensure_future(TokenCache(fetch, loop.time).get())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    answer.set_exception(DeliveryRetryable("The token endpoint answered 500."))
+    await has_failed.wait()
+
+
+async def test_failure_that_nobody_waits_for_any_more_is_no_unseen_error() -> None:
     seen: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: seen.append(context))
-    scene.tokens.secret = "another"
-    scene.open(clientAuthentication="body")
-    scene.tokens.gate.clear()
-    push = asyncio.ensure_future(scene.push())
-    await scene.endpoint.wait_for(1)
-    push.cancel()
-    await asyncio.wait([push])
-    scene.tokens.gate.set()
-    failed(await scene.push())
+    await fail_with_nobody_waiting()
     gc.collect()
     assert seen == []
 
@@ -224,6 +238,26 @@ async def test_pushes_that_are_refused_together_renew_the_token_once(scene: Scen
     scene.tokens.revoke_all()
     outcomes = await asyncio.gather(*(scene.push() for _ in range(8)))
     assert all(isinstance(outcome, Delivered) for outcome in outcomes)
+    assert len(scene.tokens.issued) == 2
+
+
+async def test_refusal_that_comes_late_does_not_cost_the_new_token(scene: Scene) -> None:
+    await scene.push()
+    scene.tokens.revoke_all()
+    may_answer = asyncio.Event()
+
+    async def late(request: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
+        await may_answer.wait()
+        await receivers.status(401)(request, writer)
+
+    takes_live_tokens = scene.receiver.answer
+    scene.receiver.answer = late
+    slow = asyncio.ensure_future(scene.push())
+    await scene.receiver.wait_for(2)
+    scene.receiver.answer = takes_live_tokens
+    assert isinstance(await scene.push(), Delivered)
+    may_answer.set()
+    assert isinstance(await slow, Delivered)
     assert len(scene.tokens.issued) == 2
 
 
@@ -365,6 +399,7 @@ async def test_receiver_that_never_answers_ends_the_attempt_in_time(scene: Scene
 def repeats_what_it_got(status: int) -> Answer:
     async def answering(request: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
         said = f"{request.headers.get('Authorization')} {request.body.decode()} {CLIENT_SECRET}"
+        said += json.dumps(CLIENT_SECRET)
         await receivers.status(status, said.encode())(request, writer)
 
     return answering
@@ -384,11 +419,17 @@ async def test_secret_that_the_endpoint_repeats_is_shown_nowhere(scene: Scene, f
         sent = scene.endpoint.requests[-1]
         secrets = [
             CLIENT_SECRET,
+            json.dumps(CLIENT_SECRET)[1:-1],
             sent.headers.get("Authorization", "-" * 99).removeprefix("Basic "),
         ]
         if form == "body":
             secrets.append(sent.body.decode().partition("client_secret=")[2])
         assert not any(secret in shown for secret in secrets)
+
+
+async def test_what_looks_like_no_token_is_not_shown_either(scene: Scene) -> None:
+    scene.endpoint.answer = receivers.status(200, b'{"jwt":"abc.def.ghi"}')
+    assert "abc.def.ghi" not in texts_of(scene, await scene.push())
 
 
 async def test_token_that_the_receiver_repeats_is_shown_nowhere(scene: Scene) -> None:
