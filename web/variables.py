@@ -126,8 +126,8 @@ VARIABLES: Final = (
     Variable(
         "TARGET_ALLOW_HTTP",
         "`no`",
-        "`yes` lets data targets have addresses with `http://`: messages, and the passwords of the "
-        "targets, then travel readable for everybody on the way.",
+        "`yes` lets data targets have addresses with `http://`, and be brokers of Kafka without TLS: "
+        "messages, and the passwords of the targets, then travel readable for everybody on the way.",
     ),
     Variable(
         "TARGET_ALLOW_PORTS",

@@ -41,7 +41,8 @@ class BrokerConnection(AIOKafkaConnection):  # type: ignore[misc]  # the library
             address,
             broker.port,
             client_id=_CLIENT_ID,
-            request_timeout_ms=settings.timeout_s * 1_000,
+            # Whoever asks has a limit of its own, which has to be the first to end.
+            request_timeout_ms=settings.timeout_s * 2_000,
             security_protocol=settings.security.upper(),
             ssl_context=None if context is None else _ContextForName.of(context, broker.host),
             max_idle_ms=_IDLE_MS,

@@ -22,6 +22,7 @@ NAME: Final = "kafka.tests.example"
 ELSEWHERE: Final = "kafka.elsewhere.example"
 FORBIDDEN: Final = "10.99.99.99"
 
+_LOOPBACK: Final = "127.0.0.1"
 _MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 
 
@@ -35,6 +36,8 @@ class Door(StrEnum):
     """A login without TLS."""
     SECURE = "SECURE"
     """A login over TLS."""
+    NUMBERED = "NUMBERED"
+    """The same by address, for clients that have to look names up themselves."""
     PROXIED = "PROXIED"
     """A login without TLS, which says of itself that it is at `proxy_port`, where a test may have a proxy."""
     ASTRAY = "ASTRAY"
@@ -47,6 +50,7 @@ _PROTOCOLS: Final = {
     Door.MISNAMED: "SSL",
     Door.LOGIN: "SASL_PLAINTEXT",
     Door.SECURE: "SASL_SSL",
+    Door.NUMBERED: "SASL_SSL",
     Door.PROXIED: "SASL_PLAINTEXT",
     Door.ASTRAY: "PLAINTEXT",
 }
@@ -72,12 +76,11 @@ class KafkaDoors:
         return self._listeners[door].port
 
     def servers(self, door: Door) -> str:
-        host = NAME if "SSL" in _PROTOCOLS[door] else "127.0.0.1"
-        return f"{host}:{self.port(door)}"
+        return f"{_host(door)}:{self.port(door)}"
 
     @property
     def listeners(self) -> list[str]:
-        return [f"{door}://127.0.0.1:{one.port}" for door, one in self._listeners.items()]
+        return [f"{door}://{_LOOPBACK}:{one.port}" for door, one in self._listeners.items()]
 
     @property
     def advertised(self) -> list[str]:
@@ -98,7 +101,7 @@ class KafkaDoors:
 
     def properties(self) -> dict[str, str]:
         """Return the server's properties, and write the files that they name."""
-        own = self._store("server", self.authority.issue("broker", NAME))
+        own = self._store("server", self.authority.issue("broker", NAME, _LOOPBACK))
         elsewhere = self._store("elsewhere", self.authority.issue("broker", ELSEWHERE))
         trusted = self._directory / "trusted.pem"
         trusted.write_text(self.authority.certificate)
@@ -133,12 +136,16 @@ class KafkaDoors:
         port = free_port()
         match door:
             case Door.PROXIED:
-                return _Listener(port, f"127.0.0.1:{self.proxy_port}")
+                return _Listener(port, f"{_LOOPBACK}:{self.proxy_port}")
             case Door.ASTRAY:
                 return _Listener(port, f"{FORBIDDEN}:{port}")
             case _:
-                host = NAME if "SSL" in _PROTOCOLS[door] else "127.0.0.1"
-                return _Listener(port, f"{host}:{port}")
+                return _Listener(port, f"{_host(door)}:{port}")
+
+
+def _host(door: Door) -> str:
+    is_named = "SSL" in _PROTOCOLS[door] and door is not Door.NUMBERED
+    return NAME if is_named else _LOOPBACK
 
 
 def _login_module(mechanism: str) -> str:

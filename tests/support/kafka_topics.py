@@ -27,13 +27,17 @@ class TestTopic:
 
     __test__ = False
 
-    def __init__(self, servers: str, *, name: str | None = None) -> None:
+    def __init__(self, servers: str) -> None:
         self.servers = servers
-        self.name = name or f"readings.{uuid.uuid4().hex[:8]}"
+        self.name = f"readings.{uuid.uuid4().hex[:8]}"
+        self._partitions = 0
 
     async def make(self, *, partitions: int = 3, **options: str) -> None:
         """Make it, or make it anew; `options` are Kafka's, with underscores for dots."""
-        configs = {name.replace("_", "."): value for name, value in options.items()}
+        # Tests write records of any time, which are not to be cleared away as too old.
+        configs = {"retention.ms": "-1"}
+        configs |= {name.replace("_", "."): value for name, value in options.items()}
+        self._partitions = partitions
         new = NewTopic(self.name, partitions, 1, topic_configs=configs)
         admin = AIOKafkaAdminClient(bootstrap_servers=self.servers)
         await admin.start()
@@ -60,18 +64,14 @@ class TestTopic:
 
     async def records(self) -> list[ReadRecord]:
         """Return everything that is there by now, each partition in its order."""
+        partitions = [TopicPartition(self.name, number) for number in range(self._partitions)]
         consumer = AIOKafkaConsumer(bootstrap_servers=self.servers, fetch_max_wait_ms=20)
         await consumer.start()
         try:
-            # What names the topic makes the consumer ask for it.
-            consumer.subscribe([self.name])
+            consumer.assign(partitions)
+            for one in partitions:
+                consumer.seek(one, 0)
             async with asyncio.timeout(_PATIENCE_S):
-                while not (numbers := consumer.partitions_for_topic(self.name)):  # noqa: ASYNC110
-                    await asyncio.sleep(_POLL_S)
-                consumer.unsubscribe()
-                partitions = [TopicPartition(self.name, number) for number in sorted(numbers)]
-                consumer.assign(partitions)
-                await consumer.seek_to_beginning(*partitions)
                 ends = await consumer.end_offsets(partitions)
                 return [
                     record for one in partitions for record in await _read(consumer, one, ends[one])
