@@ -22,6 +22,7 @@ from protocols.targets._http_answers import (
     excerpt_of,
     redacted,
     shown_headers,
+    shown_request,
 )
 from protocols.targets._http_settings import HttpTargetSettings
 from protocols.targets._wire_record import WireRecord, record_wire
@@ -104,6 +105,7 @@ class HttpSender:
                 exchange=self._exchange(record),
             )
         record_wire(record)
+        record.headers, record.body = headers, body
         try:
             response = await self._post(
                 self._url,
@@ -164,7 +166,10 @@ class HttpSender:
 
     def _exchange(self, record: WireRecord) -> Exchange:
         record.ended()
-        return record.exchange(self._settings.shown_url)
+        headers = {**self._constant_headers, **record.headers}
+        shown, body = shown_request(headers, record.body, self._secrets())
+        exchange = record.exchange(self._settings.shown_url)
+        return replace(exchange, request_headers=shown, request_body=body)
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         """Return the start of the answer; one that is longer than allowed costs its connection."""

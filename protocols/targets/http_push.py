@@ -13,6 +13,9 @@ from protocols.targets._oauth import sender_for
 from protocols.targets._webhook_headers import WebhookHeaders
 from protocols.targets.setting_names import HTTP_SECRETS, HTTP_SETTINGS
 
+# Stands for the address of a target without one, which is only pulled from; RFC 2606, section 2.
+_NO_ADDRESS = "https://no-address.invalid/"
+
 
 class HttpPushTarget(Target):
     kind: ClassVar[str] = "HTTP_PUSH"
@@ -30,7 +33,12 @@ class HttpPushTarget(Target):
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, object], resources: TargetResources) -> Self:
-        return cls(parse_http_settings(settings, resources.guard), resources)
+        if settings.get("url") is not None:
+            return cls(parse_http_settings(settings, resources.guard), resources)
+        without = {**settings, "url": _NO_ADDRESS}
+        target = cls(parse_http_settings(without, resources.guard), resources)
+        target.takes_pushes = False
+        return target
 
     async def open(self) -> None:
         """Nothing to do: connections are made when they are needed and kept by the session."""

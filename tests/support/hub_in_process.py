@@ -30,10 +30,12 @@ from storage.ledger import Ledger, LedgerBalance
 from storage.outbox import Outbox
 from storage.processes import ProcessIdentity
 from storage.results import CommitReport, MessageResult, ResultStore
+from storage.sealing import SecretBox
 from storage.signals import Signals
 from storage.tables import entities
 from tests.support.guards import loopback_guard
 
+SECRET_KEY = "only for tests, and long enough for them"
 _STAMPS = {"created_at": 0, "updated_at": 0}
 
 
@@ -92,7 +94,11 @@ class HubInProcess:
         self._session = http_session(guard=guard)
         self.hub = Hub(
             Stores.on(
-                self.database, journal=self.journal, appender=self.journal, results=self.results
+                self.database,
+                journal=self.journal,
+                appender=self.journal,
+                box=SecretBox(SECRET_KEY),
+                results=self.results,
             ),
             pool=self.pool,
             target_resources=TargetResources(http_session=self._session, guard=guard),

@@ -1,7 +1,8 @@
 """What the conformance suite needs to know of each kind of target: one harness per kind.
 
 A harness module has the file name of its target's module and defines `harness`, a function that
-returns an async context manager over a `TargetHarness`.
+returns an async context manager over a `TargetHarness`. It may define `NEEDS`, the names of the fixtures
+that `harness` is called with.
 """
 
 import importlib
@@ -29,7 +30,7 @@ class TargetHarness:
     """A running receiver of one kind, and how to make it misbehave."""
 
     settings: Mapping[str, object]
-    """Reach the receiver, hold a secret, and allow it half a second at most."""
+    """Reach the receiver, hold a secret, and allow it little more than it needs: every fault takes so long."""
 
     secret: str
     received: Callable[[], list[ReceivedPush]]
@@ -47,12 +48,16 @@ class TargetHarness:
     heal: Callable[[], Awaitable[None]]
 
 
-HarnessFactory = Callable[[], AbstractAsyncContextManager[TargetHarness]]
+def harness_of(
+    target: type[Target], fixture: Callable[[str], object]
+) -> AbstractAsyncContextManager[TargetHarness]:
+    """Return the harness for `target`; a kind that brings none fails its tests here.
 
-
-def harness_of(target: type[Target]) -> HarnessFactory:
-    """Return the factory for `target`; a kind that brings no harness fails its tests here."""
+    Args:
+        fixture: returns the fixture of a name.
+    """
     name = target.__module__.rpartition(".")[2]
     module = importlib.import_module(f"{__name__}.{name}")
-    factory: HarnessFactory = module.harness
-    return factory
+    needs = {need: fixture(need) for need in getattr(module, "NEEDS", ())}
+    made: AbstractAsyncContextManager[TargetHarness] = module.harness(**needs)
+    return made
