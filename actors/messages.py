@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from protocols.decoders import DecodeOutcome, DecodeRequest
-from protocols.messages import DeviceId, TargetId, Uplink
+from protocols.messages import DeliveryId, DeviceId, TargetId, Uplink
 from storage.deferred import DeferredMessage
 from storage.device_state import DeviceStateRow
 from storage.journal import Cursors, JournalEntry
@@ -223,6 +223,13 @@ class ClaimsLost:
 @dataclass(frozen=True, slots=True)
 class LookIntoOutbox:
     """Another process may have put deliveries of this target into the outbox."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveriesWithdrawn:
+    """These deliveries have been fetched by whoever they are for: there is nothing to push any more."""
+
+    delivery_ids: Collection[DeliveryId]
 
 
 @dataclass(frozen=True, slots=True)

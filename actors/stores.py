@@ -10,6 +10,7 @@ from storage.journal import JournalAppender, JournalReader
 from storage.ledger import Ledger
 from storage.outbox import Outbox
 from storage.plans import PlanStore
+from storage.redelivery_slices import RedeliverySlices
 from storage.results import ResultStore
 from storage.retention import Retention
 from storage.target_settings import TargetSettings
@@ -32,6 +33,7 @@ class Stores:
     plans: PlanStore
     target_settings: TargetSettings
     retention: Retention
+    redelivery_slices: RedeliverySlices
 
     @classmethod
     def on(
@@ -56,4 +58,5 @@ class Stores:
             plans=PlanStore(database),
             target_settings=TargetSettings(database),
             retention=Retention(database),
+            redelivery_slices=RedeliverySlices(database),
         )

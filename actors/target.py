@@ -29,7 +29,13 @@ import structlog
 
 from actors import events
 from actors.lanes import Lanes
-from actors.messages import DeliveriesCreated, LookIntoOutbox, ResumeSending, Tick
+from actors.messages import (
+    DeliveriesCreated,
+    DeliveriesWithdrawn,
+    LookIntoOutbox,
+    ResumeSending,
+    Tick,
+)
 from actors.ownership import SOLE_TENURE, Tenure
 from actors.runtime import Actor, Timer
 from protocols.errors import (
@@ -122,7 +128,7 @@ class TargetActor(Actor):
             case Tick():
                 self._due_timer = None
                 self._behind = self._must_read_again = True
-            case LookIntoOutbox():
+            case LookIntoOutbox() | DeliveriesWithdrawn():
                 self._look()
             case ResumeSending():
                 self._resume_timer = None

@@ -35,8 +35,11 @@ _UPDATE_FIRST = (
 _UPDATE_OTHERS = BulkUpdate(
     delivery, ("delivery_id",), ("state", "attempts", "next_at", "settled_at")
 )
-_SELECT_WAITING = select(delivery.c.delivery_id, delivery.c.generation).where(
-    delivery.c.delivery_id.in_(_ids), is_waiting
+# Kept as they are until the outcomes are written: another process may acknowledge them meanwhile.
+_SELECT_WAITING = (
+    select(delivery.c.delivery_id, delivery.c.generation)
+    .where(delivery.c.delivery_id.in_(_ids), is_waiting)
+    .with_for_update()
 )
 _INSERT_ATTEMPTS = BulkInsert(
     delivery_attempt,

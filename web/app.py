@@ -23,6 +23,9 @@ from web.resources import (
     iot_device,
     organization,
     payload_decoder,
+    redelivery,
+    target_history,
+    unacknowledged,
 )
 from web.routing import Route, RouteTable
 from web.server import HubServer
@@ -80,6 +83,9 @@ def build_routes(signer: TokenSigner, registry: CollectorRegistry, *, version: s
         *device_move.ROUTES,
         *payload_decoder.ROUTES,
         *data_target.ROUTES,
+        *unacknowledged.ROUTES,
+        *target_history.ROUTES,
+        *redelivery.ROUTES,
         *connection.ROUTES,
         *api_key.ROUTES,
         *operators.routes(registry),
