@@ -13,7 +13,7 @@ from actors.replay import ReplayActor
 from actors.runtime import ActorRef, ActorSystem, ChildSpec
 from actors.stores import Stores
 from protocols.messages import TargetId
-from storage.retention import RetentionKind
+from storage.retention import ATTEMPTS_KEPT, RetentionKind
 
 HOUSEKEEPING: Final = "housekeeping"
 """The name under which keeping house is owned."""
@@ -60,6 +60,8 @@ class House(Keeper):
                 RetentionKind.DELIVERIES: kept,
                 RetentionKind.MESSAGES: kept,
                 RetentionKind.SOURCE_KEYS: stores.journal.source_key_window,
+                RetentionKind.ATTEMPTS: ATTEMPTS_KEPT,
+                RetentionKind.REDELIVERIES: kept,
             },
             "outbox": stores.outbox,
         }

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import BindParameter, Select, bindparam, case, delete, exists, null, select, update
+from sqlalchemy import BindParameter, Select, bindparam, case, exists, null, select, update
 from sqlalchemy.orm import aliased
 
 from protocols.identifiers import first_uuid7, new_delivery_id
@@ -113,7 +113,6 @@ _INSERT = BulkInsert(
     ),
 )
 _STILL_WAITING = select(delivery.c.delivery_id).where(delivery.c.delivery_id.in_(_ids), is_waiting)
-_FORGET = delete(redelivery).where(redelivery.c.finished_at < bindparam("before"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,13 +175,6 @@ class RedeliverySlices:
             lambda reader: reader.fetch_all(_STILL_WAITING, parameters)
         )
         return {DeliveryId(row.delivery_id) for row in rows}
-
-    async def forget(self, *, older_than: datetime) -> int:
-        """Delete wishes that came to their end before then; return how many."""
-        parameters = {"before": microseconds(older_than)}
-        return await self._database.write(
-            lambda transaction: transaction.execute(_FORGET, parameters)
-        )
 
 
 def _next_slice(reader: Reader, wish: Redelivery, limit: int) -> Slice:
