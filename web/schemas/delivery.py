@@ -13,11 +13,12 @@ from web.schemas.listing import QueryId, QuerySchema
 LARGEST_PAGE = 1_000
 _LEASE = re.compile(r"([0-9]{1,4})(s|m)")
 _LEASE_LIMIT_S = 3600
+_CURSOR_METADATA = {"description": "what the page before gave, to go on behind it"}
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class DeliveryIdField(fields.String):
-    """The UUID of a delivery, in lower case inside."""
+    """The UUID of a delivery or an event, in lower case inside."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text: str = super()._deserialize(value, attr, data, **kwargs).lower()
@@ -50,12 +51,7 @@ class States(fields.List[Any]):
         return super()._deserialize(parts, attr, data, **kwargs)
 
 
-class CursorQuery(QuerySchema):
-    cursor = fields.String(
-        load_default=None,
-        validate=validate.Length(max=100),
-        metadata={"description": "what the page before gave, to go on behind it"},
-    )
+class _PageQuery(QuerySchema):
     limit = fields.Integer(
         load_default=100,
         validate=validate.Range(min=1, max=LARGEST_PAGE),
@@ -63,7 +59,7 @@ class CursorQuery(QuerySchema):
     )
 
 
-class PeriodQuery(CursorQuery):
+class _PeriodQuery(_PageQuery):
     from_at = Instant(
         data_key="from", load_default=None, metadata={"description": "created then or later"}
     )
@@ -72,7 +68,10 @@ class PeriodQuery(CursorQuery):
     )
 
 
-class UnacknowledgedQuery(PeriodQuery):
+class UnacknowledgedQuery(_PeriodQuery):
+    cursor = fields.String(
+        load_default=None, validate=validate.Length(max=100), metadata=_CURSOR_METADATA
+    )
     lease = Lease(
         load_default=None,
         metadata={
@@ -82,12 +81,22 @@ class UnacknowledgedQuery(PeriodQuery):
     )
 
 
-class DeadLetterQuerySchema(PeriodQuery):
+class DeadLetterQuerySchema(_PeriodQuery):
+    cursor = DeliveryIdField(load_default=None, metadata=_CURSOR_METADATA)
     device_id = QueryId(load_default=None)
     state = States(DEAD_LETTERS, load_default=sorted(DEAD_LETTERS))
 
 
-class AttemptQuery(CursorQuery):
+class TargetEventQuery(_PageQuery):
+    cursor = DeliveryIdField(load_default=None, metadata=_CURSOR_METADATA)
+
+
+class AttemptQuery(_PageQuery):
+    cursor = fields.Integer(
+        load_default=None,
+        validate=validate.Range(min=1, max=2**63 - 1),
+        metadata={"type": "string", **_CURSOR_METADATA},
+    )
     delivery_id = DeliveryIdField(load_default=None)
 
 
