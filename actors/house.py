@@ -62,6 +62,7 @@ class House(Keeper):
                 RetentionKind.SOURCE_KEYS: stores.journal.source_key_window,
                 RetentionKind.ATTEMPTS: ATTEMPTS_KEPT,
                 RetentionKind.REDELIVERIES: kept,
+                RetentionKind.TARGET_EVENTS: kept,
             },
             "outbox": stores.outbox,
         }

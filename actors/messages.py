@@ -214,6 +214,13 @@ class DeliveriesCreated:
 
 
 @dataclass(frozen=True, slots=True)
+class DeliveriesWithdrawn:
+    """These deliveries of one target have come to their end without it: do not send them."""
+
+    delivery_ids: Collection[DeliveryId]
+
+
+@dataclass(frozen=True, slots=True)
 class ClaimsLost:
     """A transaction was refused, because another process has claimed these partitions."""
 
@@ -223,13 +230,6 @@ class ClaimsLost:
 @dataclass(frozen=True, slots=True)
 class LookIntoOutbox:
     """Another process may have put deliveries of this target into the outbox."""
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveriesWithdrawn:
-    """These deliveries have been fetched by whoever they are for: there is nothing to push any more."""
-
-    delivery_ids: Collection[DeliveryId]
 
 
 @dataclass(frozen=True, slots=True)

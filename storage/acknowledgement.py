@@ -16,6 +16,7 @@ from sqlalchemy import BigInteger, BindParameter, bindparam, delete, or_, select
 from protocols.errors import InvalidInput
 from protocols.messages import DeliveryId
 from storage.database import Database, Row, Transaction
+from storage.deliveries import STRICT_LANE
 from storage.instants import microseconds
 from storage.ledger_changes import LedgerChanges
 from storage.pull_cursor import PullCursor
@@ -23,8 +24,6 @@ from storage.tables.entities import data_target
 from storage.tables.pipeline import delivery, delivery_lane, is_waiting
 
 _SLICE: Final = 200
-# The lane of a target in strict order belongs to no device.
-_STRICT_LANE: Final = 0
 
 _ids: BindParameter[Any] = bindparam("ids", expanding=True)
 _at: BindParameter[Any] = bindparam("at", type_=BigInteger)
@@ -163,7 +162,7 @@ def _open_lanes(transaction: Transaction, target_id: int, rows: Sequence[Row]) -
     """A head that was fetched must not keep its device's later deliveries waiting for ever."""
     parameters = {
         "of_target": target_id,
-        "device_ids": [_STRICT_LANE, *{row.device_id for row in rows}],
+        "device_ids": [STRICT_LANE, *{row.device_id for row in rows}],
         "ids": [row.delivery_id for row in rows],
     }
     transaction.execute(_DELETE_LANES, parameters)

@@ -8,7 +8,7 @@ from sqlalchemy import bindparam, func, or_, select
 
 from protocols.errors import NotFound
 from storage.database import Reader, Row
-from storage.delivery_bodies import body
+from storage.outbox_queries import body_of_delivery
 from storage.repositories import attempts
 from storage.repositories.attempts import Attempt
 from storage.tables.entities import iot_device
@@ -44,7 +44,7 @@ _PAGE = (
     .limit(bindparam("limit"))
 )
 _ONE = (
-    select(*_columns, body.label("body"))
+    select(*_columns, body_of_delivery)
     .join(message, message.c.message_id == delivery.c.message_id, isouter=True)
     .join(target_event, target_event.c.event_id == delivery.c.message_id, isouter=True)
     .join(iot_device, iot_device.c.id == delivery.c.device_id, isouter=True)

@@ -1,17 +1,15 @@
-"""What deliveries push, as columns to select: it is kept once, with the message or the event."""
+"""What there is to push of deliveries, as columns to select beside `body_of_delivery`, without reading it."""
 
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, case, exists, func, select
+from sqlalchemy import ColumnElement, case, exists, func, literal_column, select
 
+from storage.deliveries import EVENT_DECODER
 from storage.tables.pipeline import delivery, message, message_job
 from storage.tables.targets import target_event
 
-EVENT: Final = -1
-"""The `decoder_id` of a delivery that tells of an event about a data target."""
-
 _is_raw = delivery.c.decoder_id == 0
-_is_event = delivery.c.decoder_id == EVENT
+_is_event = delivery.c.decoder_id == literal_column(str(EVENT_DECODER))
 _raw = message.c.message_id == delivery.c.message_id
 _event = target_event.c.event_id == delivery.c.message_id
 _decoded = (message_job.c.message_id == delivery.c.message_id) & (
@@ -19,25 +17,17 @@ _decoded = (message_job.c.message_id == delivery.c.message_id) & (
 )
 
 
-def _of_its_kind(
-    raw: ColumnElement[Any], event: ColumnElement[Any], decoded: ColumnElement[Any]
-) -> ColumnElement[Any]:
-    return case(
-        (_is_raw, select(raw).where(_raw).correlate(delivery).scalar_subquery()),
-        (_is_event, select(event).where(_event).correlate(delivery).scalar_subquery()),
-        else_=select(decoded).where(_decoded).correlate(delivery).scalar_subquery(),
-    )
+def _length(body: ColumnElement[Any], of: ColumnElement[bool]) -> ColumnElement[Any]:
+    return select(func.length(body)).where(of).correlate(delivery).scalar_subquery()
 
-
-body: Final = _of_its_kind(message.c.payload, target_event.c.body, message_job.c.body)
-"""The bytes; NULL when they are not kept any more."""
 
 # No engine reads a body to tell its length.
-body_size: Final = _of_its_kind(
-    func.length(message.c.payload),
-    func.length(target_event.c.body),
-    func.length(message_job.c.body),
+size_of_body: Final = case(
+    (_is_raw, _length(message.c.payload, _raw)),
+    (_is_event, _length(target_event.c.body, _event)),
+    else_=_length(message_job.c.body, _decoded),
 )
+"""In bytes; NULL when it is not kept any more."""
 
 has_body: Final = case(
     (_is_raw, exists().where(_raw).correlate(delivery)),

@@ -15,6 +15,8 @@ from protocols.errors import InvalidInput
 _VERSION: Final = 1
 # Version, position, decoder, delivery, lease.
 _LAYOUT: Final = struct.Struct(">Bqq16sq")
+# What tells of events stands before all messages.
+_FIRST: Final = -(2**63)
 _NO_DELIVERY: Final = str(uuid.UUID(int=0))
 
 
@@ -31,7 +33,7 @@ class PullCursor:
     @classmethod
     def beginning(cls) -> Self:
         """Before everything."""
-        return cls(position=-1, decoder_id=0, delivery_id=_NO_DELIVERY)
+        return cls(position=_FIRST, decoder_id=0, delivery_id=_NO_DELIVERY)
 
     @classmethod
     def parse(cls, text: str) -> Self:

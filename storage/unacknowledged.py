@@ -24,8 +24,9 @@ from sqlalchemy import BindParameter, bindparam, func, or_, select, tuple_, upda
 
 from protocols.messages import TargetId
 from storage.database import Database, Reader, Row, Transaction
-from storage.delivery_bodies import body, body_size
+from storage.delivery_bodies import size_of_body
 from storage.instants import microseconds
+from storage.outbox_queries import body_of_delivery
 from storage.pull_cursor import PullCursor
 from storage.tables.entities import iot_device
 from storage.tables.pipeline import delivery, delivery_attempt, is_waiting, message
@@ -48,7 +49,7 @@ _PLACE = (delivery.c.position, delivery.c.decoder_id, delivery.c.delivery_id)
 _is_free = or_(delivery.c.leased_until.is_(None), delivery.c.leased_until <= bindparam("free_at"))
 
 _SELECT_PLACES = (
-    select(*_PLACE, body_size.label("size"))
+    select(*_PLACE, size_of_body.label("size"))
     .where(
         delivery.c.target_id == _target,
         is_waiting,
@@ -73,7 +74,7 @@ _last_error = (
 _SELECT_ITEMS = (
     select(
         delivery,
-        body.label("body"),
+        body_of_delivery,
         func.coalesce(message.c.received_at, target_event.c.at).label("received_at"),
         iot_device.c.name.label("device_name"),
         _last_error.label("last_error"),

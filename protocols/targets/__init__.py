@@ -10,9 +10,16 @@ import pkgutil
 from functools import cache
 from types import MappingProxyType
 
-from protocols.targets._contract import Delivered, Outcome, Push, Target, TargetResources
+from protocols.targets._contract import (
+    DECODED,
+    Delivered,
+    Outcome,
+    Push,
+    Target,
+    TargetResources,
+)
 
-__all__ = ["Delivered", "Outcome", "Push", "Target", "TargetResources", "discover"]
+__all__ = ["DECODED", "Delivered", "Outcome", "Push", "Target", "TargetResources", "discover"]
 
 
 @cache

@@ -13,6 +13,7 @@ from actors.wake_ups import WakeUpActor
 from protocols.errors import StorageUnavailable
 from protocols.messages import TargetId
 from protocols.targets import Target
+from protocols.targets.policy import DeliveryPolicy
 from storage import Database, open_database
 from storage.outbox import Outbox
 from storage.signals import LocalSignals, OnSignal
@@ -62,7 +63,7 @@ class SignalsInHand(LocalSignals):
         self._break.clear()
 
 
-async def never_opened(_target_id: TargetId) -> Target:
+async def never_opened(_target_id: TargetId) -> tuple[Target, DeliveryPolicy]:
     raise NotImplementedError
 
 

@@ -83,7 +83,8 @@ async def test_failed_head_holds_back_its_device_only_until_it_is_due(pipeline: 
     due_at = NOW + timedelta(seconds=60)
     assert await pipeline.waiting() == items[2:]
     assert await pipeline.outbox.next_due_at(TARGET) == due_at
-    assert await pipeline.outbox.blocked_lanes(TARGET) == [(items[0].device_id, due_at)]
+    (lane,) = await pipeline.outbox.blocked_lanes(TARGET)
+    assert (lane.lane, lane.delivery_id, lane.due_at) == (1, items[0].delivery_id, due_at)
     found = await pipeline.waiting(now=due_at)
     assert [item.delivery_id for item in found] == [item.delivery_id for item in items]
     assert (found[0].attempts, found[0].next_at) == (1, due_at)
@@ -118,9 +119,8 @@ async def test_replay_neither_waits_for_a_lane_nor_blocks_one(pipeline: Pipeline
     (replayed,) = await pipeline.waiting()
     assert replayed.generation == 1
     await fail(pipeline, replayed, retry_in_s=5)
-    assert await pipeline.outbox.blocked_lanes(TARGET) == [
-        (live[0].device_id, NOW + timedelta(seconds=60))
-    ]
+    (lane,) = await pipeline.outbox.blocked_lanes(TARGET)
+    assert (lane.delivery_id, lane.due_at) == (live[0].delivery_id, NOW + timedelta(seconds=60))
     assert await pipeline.outbox.next_due_at(TARGET) == NOW + timedelta(seconds=5)
 
 

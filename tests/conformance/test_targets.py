@@ -160,7 +160,11 @@ async def test_empty_settings_are_refused_with_a_sentence(
         kind.from_settings({}, resources)
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=200,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(data=st.data())
 async def test_any_settings_make_a_target_or_are_refused(
     kind: type[Target], harness: TargetHarness, resources: TargetResources, data: st.DataObject

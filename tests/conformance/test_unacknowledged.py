@@ -91,7 +91,7 @@ async def test_event_about_a_target_is_fetched_like_any_message(pipeline: Pipeli
         transaction.insert(
             target_event, {**event, "type": "endpoint.failing", "at": 5, "body": b'{"e":1}'}
         )
-        transaction.execute(delivery.update().values(decoder_id=-1, device_id=0))
+        transaction.execute(delivery.update().values(decoder_id=-1, device_id=0, position=-(2**62)))
 
     await pipeline.database.write(unit)
     (row,) = (await read(pipeline)).items
