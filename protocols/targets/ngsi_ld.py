@@ -19,7 +19,7 @@ Source: ETSI GS CIM 009 (NGSI-LD API), sections 5.6.8, 6.3.5 and 6.15.3; OS2iot,
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final, Self
 
-from aiohttp.hdrs import CONTENT_TYPE, LINK
+from aiohttp.hdrs import LINK
 from multidict import istr
 
 from protocols.errors import DeliveryError, DeliveryFault, DeliveryRefused, DeliveryRetryable
@@ -30,20 +30,19 @@ from protocols.targets._ngsi_ld_entities import Entity, array_of, read_entities,
 from protocols.targets._ngsi_ld_progress import Progress, ProgressMemory, Refusals
 from protocols.targets._ngsi_ld_settings import NgsiLdSettings, parse_ngsi_ld_settings
 from protocols.targets._oauth import sender_for
+from protocols.targets._webhook_headers import WebhookHeaders
 from protocols.targets.policy import Ordering
 from protocols.targets.setting_names import HTTP_SECRETS, HTTP_SETTINGS
 
 CORE_CONTEXT: Final = "https://uri.etsi.org/ngsi-ld/v1/ngsi-ld-core-context.jsonld"
 
-# An answer names every entity of its request, and says of some what is wrong.
-_MAX_ANSWER_BYTES: Final = 1024 * 1024
+# An answer names every entity of its request, and says of some what is wrong: room for some 400 of
+# them. Where a broker says more, the whole message is sent again. More room would be memory that anybody
+# who runs a receiver could make the hub use, for each push that is under way.
+_MAX_ANSWER_BYTES: Final = 128 * 1024
 _MULTI_STATUS: Final = 207
 
 _TENANT: Final = istr("NGSILD-Tenant")
-_WEBHOOK_ID = istr("webhook-id")
-_WEBHOOK_TIMESTAMP = istr("webhook-timestamp")
-_MESSAGE_ID = istr("tingbro-message-id")
-_REPLAY = istr("tingbro-replay")
 
 
 class NgsiLdTarget(Target):
@@ -56,10 +55,12 @@ class NgsiLdTarget(Target):
     def __init__(self, settings: NgsiLdSettings, resources: TargetResources) -> None:
         self._settings = settings
         self._sender = sender_for(settings.http, resources, max_answer_bytes=_MAX_ANSWER_BYTES)
-        self._clock_s = resources.clock_s
-        self._memory = ProgressMemory()
+        self._webhook_headers = WebhookHeaders(settings.http.signing_keys, resources.clock_s)
         self._constant_headers = _headers_of(settings)
-        self.sample = _sample(settings.context is not None)
+        self._has_context = settings.context is not None
+        self._content_type = "application/json" if self._has_context else "application/ld+json"
+        self._memory = ProgressMemory()
+        self.sample = _sample(self._has_context)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._settings.http.url.origin()}>"
@@ -79,16 +80,17 @@ class NgsiLdTarget(Target):
         await self._sender.close()
 
     async def _push(self, push: Push) -> Outcome:
-        has_context = self._settings.context is not None
         try:
-            entities = read_entities(push.body, has_context=has_context)
+            entities = read_entities(push.body, has_context=self._has_context)
             progress = self._memory.get(push.delivery_id)
             if progress is None:
                 progress = Progress(tuple(range(len(entities))), Refusals())
                 body = push.body
             else:
                 body = array_of([entities[place] for place in progress.left])
-            answer = await self._sender.post(body, self._headers(push))
+            named, key_ids = self._webhook_headers.of(push, body, self._content_type)
+            headers = {**named, **self._constant_headers}
+            answer = await self._sender.post(body, headers, key_ids=key_ids)
         except DeliveryError as error:
             return error
         if not answer.is_success:
@@ -181,25 +183,11 @@ class NgsiLdTarget(Target):
             exchange=error.exchange,
         )
 
-    def _headers(self, push: Push) -> dict[istr, str]:
-        headers = {
-            **self._constant_headers,
-            _WEBHOOK_ID: push.delivery_id,
-            _WEBHOOK_TIMESTAMP: str(int(self._clock_s())),
-            _MESSAGE_ID: push.message_id,
-        }
-        if push.is_replay:
-            headers[_REPLAY] = "1"
-        return headers
-
 
 def _headers_of(settings: NgsiLdSettings) -> dict[istr, str]:
     """Return what is the same in every request."""
     headers: dict[istr, str] = {}
-    if settings.context is None:
-        headers[CONTENT_TYPE] = "application/ld+json"
-    else:
-        headers[CONTENT_TYPE] = "application/json"
+    if settings.context is not None:
         headers[LINK] = (
             f'<{settings.context}>; rel="http://www.w3.org/ns/json-ld#context"; '
             'type="application/ld+json"'
