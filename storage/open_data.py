@@ -53,6 +53,8 @@ _OLDEST_LOOKED_AT = (
     .order_by(_earlier.c.received_at.desc())
     .limit(1)
     .offset(DEPTH - 1)
+    # Left to itself, it would look through the messages of all devices.
+    .correlate(iot_device)
     .scalar_subquery()
 )
 _LATEST_DONE = (
@@ -67,6 +69,7 @@ _LATEST_DONE = (
     )
     .order_by(message.c.received_at.desc())
     .limit(1)
+    .correlate(iot_device)
     .scalar_subquery()
 )
 _LATEST = select(iot_device.c.id, _LATEST_DONE.label("message_id")).where(iot_device.c.id.in_(_ids))
