@@ -35,7 +35,7 @@ SETTLED: Final = DEAD_LETTERS | {
 }
 """What can be sent again at all: all else is on its way."""
 
-# Of dead letters, so many are looked at before a wish is answered.
+# Of dead letters, so many are looked at; counting a million would take seconds.
 _ESTIMATED_FROM: Final = 100_000
 _FIRST_ID: Final = "00000000-0000-0000-0000-000000000000"
 
@@ -137,7 +137,14 @@ class Redelivery:
         return RedeliveryState.STOPPED if self.is_stopped else RedeliveryState.FINISHED
 
 
-def create(transaction: Transaction, target_id: int, wish: Wish, now: datetime) -> int:
+def create(
+    transaction: Transaction,
+    target_id: int,
+    wish: Wish,
+    now: datetime,
+    *,
+    estimated: int | None = None,
+) -> int:
     """Take a wish; return its id. The caller has seen to it that the target exists."""
     ids = wish.delivery_ids
     return transaction.insert(
@@ -153,13 +160,35 @@ def create(transaction: Transaction, target_id: int, wish: Wish, now: datetime) 
             "rate_per_s": wish.rate_per_s,
             "after_id": _FIRST_ID,
             "until_id": new_delivery_id(),
-            "estimate": _estimate(transaction, target_id, wish),
+            "estimate": estimated,
             "made": 0,
             "skipped": 0,
             "created_at": microseconds(now),
             "is_stopped": False,
         },
     )
+
+
+def estimate(reader: Reader, target_id: int, wish: Wish) -> int | None:
+    """How many deliveries a wish will make, if that can be told from dead letters alone.
+
+    Not for a transaction that others wait for: it looks at up to a hundred thousand rows.
+    """
+    if wish.delivery_ids is not None:
+        return len(set(wish.delivery_ids))
+    if not wish.states <= DEAD_LETTERS:
+        return None
+    parameters: dict[str, object] = {
+        "target_id": target_id,
+        "states": sorted(wish.states),
+        "from_at": wish.from_at or 0,
+        "to_at": _EVER if wish.to_at is None else wish.to_at,
+        "settled_from": wish.settled_from or 0,
+        "device_id": wish.device_id or 0,
+    }
+    row = reader.fetch_one(_ESTIMATE, parameters)
+    assert row is not None
+    return int(row.rows)
 
 
 def get(reader: Reader, target_id: int, redelivery_id: int) -> Redelivery:
@@ -213,22 +242,3 @@ def build(row: Row) -> Redelivery:
         finished_at=row.finished_at,
         is_stopped=bool(row.is_stopped),
     )
-
-
-def _estimate(reader: Reader, target_id: int, wish: Wish) -> int | None:
-    """How many it will be, if that can be told from dead letters alone."""
-    if wish.delivery_ids is not None:
-        return len(set(wish.delivery_ids))
-    if not wish.states <= DEAD_LETTERS:
-        return None
-    parameters: dict[str, object] = {
-        "target_id": target_id,
-        "states": sorted(wish.states),
-        "from_at": wish.from_at or 0,
-        "to_at": _EVER if wish.to_at is None else wish.to_at,
-        "settled_from": wish.settled_from or 0,
-        "device_id": wish.device_id or 0,
-    }
-    row = reader.fetch_one(_ESTIMATE, parameters)
-    assert row is not None
-    return int(row.rows)

@@ -43,8 +43,13 @@ async def die(
 
 
 async def take(pipeline: Pipeline, wish: Wish | None = None) -> Redelivery:
+    wanted = wish or Wish()
+    estimated = await pipeline.database.read(
+        lambda reader: redelivery.estimate(reader, TARGET, wanted)
+    )
+
     def unit(transaction: Transaction) -> Redelivery:
-        taken = redelivery.create(transaction, TARGET, wish or Wish(), LATER)
+        taken = redelivery.create(transaction, TARGET, wanted, LATER, estimated=estimated)
         return redelivery.get(transaction, TARGET, taken)
 
     return await pipeline.database.write(unit)

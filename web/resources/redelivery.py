@@ -22,12 +22,17 @@ _SHOWN = 100
 async def _create(call: Call) -> View:
     now = call.services.clock()
 
+    def read(reader: Reader) -> tuple[Wish, int | None]:
+        data_targets.get(reader, call.scope, call.id)
+        wish = _wish(reader, call)
+        return wish, redelivery.estimate(reader, call.id, wish)
+
+    wish, estimate = await call.read(read)
+
     def unit(transaction: Transaction, author: Author) -> Changed[View]:
         target = data_targets.get(transaction, call.scope, call.id)
-        wish = _wish(transaction, call)
-        redelivery_id = redelivery.create(transaction, call.id, wish, now)
-        taken = redelivery.get(transaction, call.id, redelivery_id)
-        return Changed({"id": taken.id, "estimate": taken.estimate}, _change(Action.REPLAY, target))
+        taken = redelivery.create(transaction, call.id, wish, now, estimated=estimate)
+        return Changed({"id": taken, "estimate": estimate}, _change(Action.REPLAY, target))
 
     return await call.change(unit)
 
