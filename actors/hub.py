@@ -49,11 +49,12 @@ from actors.stores import Stores
 from actors.targets import TargetRoster, target_name
 from actors.trials import DecoderTrial, DecoderTrials
 from actors.wake_ups import WakeUpActor
+from actors.withdrawal import withdraw_elsewhere
 from actors.writer import Publish, WriterActor
 from protocols.adapters import AdapterLimits
 from protocols.decoders import DecoderPool
 from protocols.errors import InvalidInput, NotFound
-from protocols.messages import DeviceId, TargetId
+from protocols.messages import DeliveryId, DeviceId, TargetId
 from protocols.targets import Target, TargetResources, discover
 from protocols.targets.policy import DeliveryPolicy, parse_policy
 from storage.journal import Appended, JournalAppender, PartitionStatus
@@ -146,7 +147,9 @@ class Hub:
         )
         decoding = self._spawn("decoders", DecodingActor, pool=self._pool)
         kept = timedelta(days=self._settings.raw_retention_days)
-        house = House.with_stores(self.system, stores, kept, decoding=decoding, writer=writer)
+        house = House.with_stores(
+            self.system, stores, kept, decoding=decoding, writer=writer, wake=self._roster.wake
+        )
         self.ownership.prepare(self.system, (house, self._roster))
         self._spawn(
             "targets", Supervisor, strategy=Strategy.ONE_FOR_ONE, max_restarts=_NEVER_ESCALATE
@@ -271,6 +274,14 @@ class Hub:
         count: int = await replay.ask(ReplayFailed(decoder_id, since, until))
         return count
 
+    async def deliveries_withdrawn(
+        self, target_id: int, delivery_ids: Collection[DeliveryId]
+    ) -> None:
+        """Spare a target what was fetched and committed as such; see `storage/acknowledgement.py`."""
+        is_here = self._roster.withdraw(TargetId(target_id), delivery_ids)
+        if not is_here and self._membership is not None:
+            await withdraw_elsewhere(self._membership.orders, target_id, delivery_ids)
+
     # -- configuration -----------------------------------------------------------------------
 
     async def configuration_changed(self, *, what: str, entity_id: int) -> None:
@@ -299,6 +310,8 @@ class Hub:
                 await self.replay(replay.decoder_id, replay.since, replay.until)
             case OrderKind.RELEASE_DECODER:
                 self._pool.release(order.body["decoderId"])
+            case OrderKind.WITHDRAW_DELIVERIES:
+                self._roster.withdraw(order.body["targetId"], order.body["deliveryIds"])
             case _:
                 raise NotFound(f"This version knows no order {order.kind}.")
 

@@ -10,6 +10,7 @@ from storage.journal import JournalAppender, JournalReader
 from storage.ledger import Ledger
 from storage.outbox import Outbox
 from storage.plans import PlanStore
+from storage.redelivery_slices import RedeliverySlices
 from storage.results import ResultStore
 from storage.retention import Retention
 from storage.sealing import SecretBox
@@ -33,6 +34,7 @@ class Stores:
     plans: PlanStore
     target_settings: TargetSettings
     retention: Retention
+    redelivery_slices: RedeliverySlices
 
     @classmethod
     def on(
@@ -59,4 +61,5 @@ class Stores:
             plans=PlanStore(database),
             target_settings=TargetSettings(database, box),
             retention=Retention(database),
+            redelivery_slices=RedeliverySlices(database),
         )

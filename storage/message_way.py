@@ -14,13 +14,13 @@ from sqlalchemy import BindParameter, bindparam, select
 
 from protocols.errors import NotFound
 from storage.database import Reader, Row
+from storage.journal_lookup import find_waiting
 from storage.repositories.scope import Scope
 from storage.tables.entities import data_target, iot_device, payload_decoder
 from storage.tables.fleet import journal_topic
 from storage.tables.pipeline import (
     delivery,
     delivery_attempt,
-    journal,
     message,
     message_job,
     set_aside,
@@ -42,11 +42,6 @@ _SET_ASIDE = select(
     set_aside.c.error,
     set_aside.c.set_aside_at,
 ).where(set_aside.c.message_id == _id)
-# Looked through from end to end, which takes longest when most waits: an index over what comes and
-# goes with every message would cost more than it gives.
-_IN_JOURNAL = select(*(journal.c[name] for name in _UPLINK), journal.c.payload).where(
-    journal.c.message_id == _id
-)
 _DEVICE_NAME = select(iot_device.c.name).where(iot_device.c.id == bindparam("device_id"))
 _HAS_TOPIC = select(journal_topic.c.name).limit(1)
 _JOBS = (
@@ -228,15 +223,11 @@ def find(reader: Reader, scope: Scope, message_id: str) -> MessageWay:
 
 
 def _look_up(reader: Reader, message_id: str) -> tuple[Place, Row | None]:
-    for place, statement in (
-        (Place.KEPT, _KEPT),
-        (Place.SET_ASIDE, _SET_ASIDE),
-        (Place.JOURNAL, _IN_JOURNAL),
-    ):
+    for place, statement in ((Place.KEPT, _KEPT), (Place.SET_ASIDE, _SET_ASIDE)):
         row = reader.fetch_one(statement, {"message_id": message_id})
         if row is not None:
             return place, row
-    return Place.JOURNAL, None
+    return Place.JOURNAL, find_waiting(reader, message_id)
 
 
 def _unknown(reader: Reader) -> str:

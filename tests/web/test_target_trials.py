@@ -79,6 +79,8 @@ async def test_sample_is_sent_and_the_whole_exchange_is_shown(
     assert orjson.loads(request.body) == tried["payload"] == {"test": True}
     assert tried["request"]["url"] == receiver.url
     assert tried["request"]["address"] == "127.0.0.1"
+    assert tried["request"]["keyIds"] == ["k1"]
+    assert request.headers["webhook-signature"].startswith("v1,")
     assert tried["request"]["body"] == request.body.decode()
     assert tried["request"]["sentBytes"] == len(request.body)
     assert tried["request"]["headers"]["webhook-id"] == request.headers["webhook-id"]

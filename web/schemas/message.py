@@ -42,7 +42,7 @@ class JobSchema(ApiSchema):
     error = fields.String(allow_none=True)
 
 
-class AttemptSchema(ApiSchema):
+class MessageAttemptSchema(ApiSchema):
     attempt = fields.Integer(metadata={"description": "1 for the first"})
     at = Instant()
     state = fields.String(metadata={"description": "what became of the delivery by it"})
@@ -73,7 +73,7 @@ class DeliverySchema(ApiSchema):
     expires_at = Instant()
     settled_at = Instant()
     attempts = fields.Integer(metadata={"description": "how many were made"})
-    attempt_log = fields.List(fields.Nested(AttemptSchema))
+    attempt_log = fields.List(fields.Nested(MessageAttemptSchema))
     is_aside = fields.Boolean(metadata={"description": "it waits outside of its order"})
     batch_id = fields.String(allow_none=True)
     leased_until = Instant()
