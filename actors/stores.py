@@ -13,6 +13,7 @@ from storage.plans import PlanStore
 from storage.redelivery_slices import RedeliverySlices
 from storage.results import ResultStore
 from storage.retention import Retention
+from storage.sealing import SecretBox
 from storage.target_settings import TargetSettings
 
 
@@ -42,9 +43,11 @@ class Stores:
         *,
         journal: JournalReader,
         appender: JournalAppender | None,
+        box: SecretBox,
         results: ResultStore | None = None,
     ) -> "Stores":
-        """Put them together. `results` is for who wants to hold commits up."""
+        """Put them together. `box` opens the secrets of data targets; `results` is for who wants to
+        hold commits up."""
         return cls(
             database=database,
             appender=appender,
@@ -56,7 +59,7 @@ class Stores:
             device_states=DeviceStates(database),
             device_keys=DeviceKeys(database),
             plans=PlanStore(database),
-            target_settings=TargetSettings(database),
+            target_settings=TargetSettings(database, box),
             retention=Retention(database),
             redelivery_slices=RedeliverySlices(database),
         )

@@ -243,7 +243,7 @@ async def test_head_that_was_pulled_opens_its_lane(pipeline: Pipeline) -> None:
     await fail(pipeline, items[0])
     await Acknowledgements(pipeline.database).of_deliveries(TARGET, [items[0].delivery_id], NOW)
     assert await pipeline.outbox.blocked_lanes(TARGET) == []
-    assert await pipeline.outbox.next_due_at(TARGET) is None
+    assert await pipeline.outbox.next_due_at(TARGET, now=NOW) is None
     assert await pipeline.waiting() == items[1:]
 
 
