@@ -122,7 +122,7 @@ class OutboxCache:
                 excluding=self.lanes.known | self._unrecorded.keys(),
                 ordering=self._ordering,
             )
-            due_at = await self._outbox.next_due_at(self._target_id)
+            due_at = await self._outbox.next_due_at(self._target_id, now=now)
         finally:
             fresh, self._fresh = self._fresh, []
             self._reading = False

@@ -1,6 +1,10 @@
 """How many pushes a second a data target takes: a token bucket."""
 
 from collections.abc import Callable
+from typing import Final
+
+# What sums of fractions may be wrong by: who waits for less than that waits for ever.
+_ROUNDING: Final = 1e-6
 
 
 class Pace:
@@ -22,7 +26,8 @@ class Pace:
         now_s = self._monotonic()
         self._tokens = min(self._most, self._tokens + (now_s - self._at_s) * self._rate_per_s)
         self._at_s = now_s
-        return max(0.0, (1.0 - self._tokens) / self._rate_per_s)
+        missing = 1.0 - self._tokens
+        return missing / self._rate_per_s if missing > _ROUNDING else 0.0
 
     def take(self, pushes: int = 1) -> None:
         """Count pushes that go; a batch may overdraw, and the next one waits for longer."""

@@ -61,6 +61,8 @@ _STOP_PATIENCE_S: Final = 3.0
 _STOP_SHARE: Final = 0.5
 # A tenure that is too short is renewed within this time, or not at all.
 _RESUME_S: Final = 0.5
+# Differences of instants are rounded: who waits for less may find that no time has passed.
+_SHORTEST_WAIT_S: Final = 0.001
 # What travels together is collected for so long, unless there is enough before.
 _COLLECT_S: Final = 0.2
 _BATCH_BYTES: Final = 1024 * 1024
@@ -222,12 +224,14 @@ class TargetActor(Actor):
         return True
 
     def _not_before(self, wait_s: float) -> bool:
-        resume_s = self.clock.monotonic() + wait_s
-        if wait_s > 0 and (self._resume_timer is None or resume_s < self._resume_s):
-            if self._resume_timer is not None:
-                self._resume_timer.cancel()
-            self._resume_s = resume_s
-            self._resume_timer = self.schedule(wait_s, ResumeSending())
+        if wait_s > 0:
+            wait_s = max(wait_s, _SHORTEST_WAIT_S)
+            resume_s = self.clock.monotonic() + wait_s
+            if self._resume_timer is None or resume_s < self._resume_s:
+                if self._resume_timer is not None:
+                    self._resume_timer.cancel()
+                self._resume_s = resume_s
+                self._resume_timer = self.schedule(wait_s, ResumeSending())
         return False
 
     @property
@@ -324,10 +328,8 @@ class TargetActor(Actor):
                     item, answer, lane=held, duration_s=duration_s, now=now, now_s=now_s
                 )
             )
-        if target.freezes_batches and any(outcome.is_aside for outcome in outcomes):
-            # What travels as one thing leaves its lanes as one thing.
-            for outcome in outcomes:
-                outcome.is_aside = outcome.next_at is not None
+        if target.freezes_batches:
+            _keep_together(outcomes)
         for item, outcome in zip(items, outcomes, strict=True):
             self._settle(item, outcome)
 
@@ -370,6 +372,18 @@ class TargetActor(Actor):
         log.warning(events.TARGET_OUTCOMES_REFUSE, target_id=self._target_id, reason=str(error))
         self._stopping = self._is_refused = True
         self._tenure.refuse()
+
+
+def _keep_together(outcomes: Sequence[DeliveryOutcome]) -> None:
+    """What travels as one thing is due as one thing, and leaves its lanes as one thing."""
+    retried = [outcome for outcome in outcomes if outcome.next_at is not None]
+    is_aside = any(outcome.is_aside for outcome in retried)
+    for outcome in retried:
+        outcome.next_at = retried[0].next_at
+        if is_aside and not outcome.is_aside:
+            outcome.is_aside, outcome.lane_due_at = True, None
+        elif not is_aside and outcome.lane_due_at is not None:
+            outcome.lane_due_at = outcome.next_at
 
 
 def _push(item: OutboxItem, batch_id: DeliveryId | None) -> Push:

@@ -17,7 +17,13 @@ class Exchange:
     """Where it was sent, with what is secret in the query replaced."""
 
     address: str | None = None
-    """The IP address that the name stood for in this attempt."""
+    """The IP address that was connected to; all that were tried, where none of them could be."""
+
+    request_headers: Mapping[str, str] = field(default_factory=dict)
+    """Those that were sent, with what is secret replaced. For who tries a target out: never kept."""
+
+    request_body: str | None = field(default=None, repr=False)
+    """How what was sent begins. Never kept either."""
 
     sent_bytes: int = 0
     """The length of the body."""
@@ -35,12 +41,12 @@ class Exchange:
     connect_s: float | None = None
     tls_s: float | None = None
     first_byte_s: float | None = None
-    """From the request's last byte to the answer's first."""
+    """From when the connection stood to the answer's head: sending, and what the receiver took."""
 
     total_s: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return what there is of it, in the names of the API; times are in milliseconds."""
+        """Return what is kept of it, in the names of the API; times are in milliseconds."""
         timing = {
             "dns": self.dns_s,
             "connect": self.connect_s,

@@ -98,12 +98,14 @@ class Outbox:
         )
         return [_item(row) for row in rows if row.body is not None]
 
-    async def next_due_at(self, target_id: TargetId) -> datetime | None:
-        """Return when the first delivery in back-off is due, or None if none is in back-off."""
-        row = await self._database.read(
-            lambda reader: reader.fetch_one(SELECT_NEXT_DUE, {"target_id": target_id})
+    async def next_due_at(self, target_id: TargetId, *, now: datetime) -> datetime | None:
+        """Return when, after `now`, the first back-off ends, or None if none does."""
+        parameters = {"target_id": target_id, "now": microseconds(now)}
+        rows = await self._database.read(
+            lambda reader: reader.fetch_all(SELECT_NEXT_DUE, parameters)
         )
-        return None if row is None else instant_or_none(row.next_at)
+        dues = [row.due_at for row in rows if row.due_at is not None]
+        return instant_or_none(min(dues, default=None))
 
     async def blocked_lanes(self, target_id: TargetId) -> list[BlockedLane]:
         """Return the lanes whose head is in back-off, or was when it was last heard of."""

@@ -13,6 +13,7 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    union_all,
 )
 
 from protocols.targets.policy import Ordering
@@ -81,9 +82,15 @@ SELECT_WAITING = {
     ),
     Ordering.NONE: _select_waiting(),
 }
-# NULL when nothing is in back-off; an index holds just those rows.
-SELECT_NEXT_DUE = select(func.min(delivery.c.next_at).label("next_at")).where(
-    delivery.c.target_id == _target, delivery.c.next_at.is_not(None)
+# NULL when nothing is in back-off; an index holds just those rows. A lane may open before its head is
+# due, which has stepped aside then. What is due by now is left out: it waits for something else.
+SELECT_NEXT_DUE = union_all(
+    select(func.min(delivery.c.next_at).label("due_at")).where(
+        delivery.c.target_id == _target, delivery.c.next_at > _now
+    ),
+    select(func.min(delivery_lane.c.due_at).label("due_at")).where(
+        delivery_lane.c.target_id == _target, delivery_lane.c.due_at > _now
+    ),
 )
 SELECT_BLOCKED = select(delivery_lane).where(delivery_lane.c.target_id == _target)
 SELECT_COUNTS = (

@@ -19,6 +19,7 @@ from protocols.adapters import AdapterLimits
 from protocols.decoders import DecoderPool, DecoderSettings
 from protocols.errors import InvalidSettings
 from protocols.targets import TargetResources
+from protocols.targets.guard import Guard
 from protocols.targets.http_session import http_session
 from storage import Database, open_database
 from storage.deferred import DeferredStore
@@ -30,6 +31,7 @@ from storage.kafka.settings import KafkaSettings
 from storage.leases import LeaseStore
 from storage.ledger import Ledger
 from storage.processes import ProcessIdentity
+from storage.sealing import SecretBox
 from web.kafka_settings import KafkaSecurity
 from web.kafka_settings import KafkaSettings as KafkaVariables
 from web.settings import Settings
@@ -62,21 +64,33 @@ async def opened(
 
 
 @contextlib.asynccontextmanager
-async def whole_hub(settings: Settings, database: Database) -> AsyncIterator[Hub]:
+async def target_resources(settings: Settings) -> AsyncIterator[TargetResources]:
+    """What data targets share, kept by the operator's rules to where they may be."""
+    guard = Guard(settings.targets)
+    async with http_session(VERSION, guard=guard) as session:
+        yield TargetResources(http_session=session, guard=guard)
+
+
+@contextlib.asynccontextmanager
+async def whole_hub(settings: Settings, database: Database, box: SecretBox) -> AsyncIterator[Hub]:
     """A hub in one process, its journal in the database."""
     journal = EmbeddedJournal(database)
-    async with http_session(VERSION) as session:
+    async with target_resources(settings) as resources:
         yield Hub(
-            Stores.on(database, journal=journal, appender=journal),
+            Stores.on(database, journal=journal, appender=journal, box=box),
             pool=_decoders(settings.decoder_workers),
-            target_resources=TargetResources(http_session=session),
+            target_resources=resources,
             settings=_hub_settings(settings),
         )
 
 
 @contextlib.asynccontextmanager
 async def worker_hub(
-    settings: Settings, kafka: KafkaSettings, database: Database, identity: ProcessIdentity
+    settings: Settings,
+    kafka: KafkaSettings,
+    database: Database,
+    identity: ProcessIdentity,
+    box: SecretBox,
 ) -> AsyncIterator[Hub]:
     """A hub that reads its share of the topic, and acts for what it holds by lease."""
     reader = KafkaReader(database, kafka, holder=identity.process_id)
@@ -84,12 +98,12 @@ async def worker_hub(
         LeaseStore(database, identity.process_id, monotonic=boot_time_s), monotonic=boot_time_s
     )
     publisher = DecodedPublisher(kafka)
-    async with http_session(VERSION) as session:
+    async with target_resources(settings) as resources:
         try:
             yield Hub(
-                Stores.on(database, journal=reader, appender=None),
+                Stores.on(database, journal=reader, appender=None, box=box),
                 pool=_decoders(settings.decoder_workers),
-                target_resources=TargetResources(http_session=session),
+                target_resources=resources,
                 settings=_hub_settings(settings),
                 ownership=ownership,
                 signals=open_signals(settings.storage.database_url),

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from protocols.errors import AccessDenied, StorageUnavailable
+from storage.configuration_changes import ANNOUNCED_ACTIONS
 from storage.database import Reader, Transaction
 from storage.repositories import Author, Page, Scope, audit
 from storage.repositories.audit import NewAuditEntry
@@ -35,9 +36,10 @@ class Action(StrEnum):
     DELETE = "DELETE"
     REPLAY = "REPLAY"
     RESTART = "RESTART"
-
-
-_ANNOUNCED = frozenset({Action.CREATE, Action.UPDATE, Action.DELETE})
+    ENABLE = "ENABLE"
+    DISABLE = "DISABLE"
+    ROTATE = "ROTATE"
+    TEST = "TEST"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +160,7 @@ class Call:
         )
 
     async def _announce(self, change: Change) -> None:
-        is_of_interest = change.entity not in _UNANNOUNCED and change.action in _ANNOUNCED
+        is_of_interest = change.entity not in _UNANNOUNCED and change.action in ANNOUNCED_ACTIONS
         if is_of_interest and change.entity_id is not None:
             await self.services.hub.configuration_changed(
                 what=change.entity, entity_id=change.entity_id

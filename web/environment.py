@@ -97,6 +97,23 @@ class Environment:
                 )
         return tuple(found)
 
+    def port_ranges(
+        self, name: str, default: tuple[tuple[int, int], ...]
+    ) -> tuple[tuple[int, int], ...]:
+        """Comma-separated ports and ranges of ports, each as its first and its last."""
+        value = self.text(name)
+        if value is None:
+            return default
+        found: list[tuple[int, int]] = []
+        for part in map(str.strip, value.split(",")):
+            first, dash, last = part.partition("-")
+            last = last if dash else first
+            if not (_is_port(first) and _is_port(last) and int(first) <= int(last)):
+                self.refuse(name, f"must be ports or ranges such as 443,8000-8999, not {part!r}")
+                return default
+            found.append((int(first), int(last)))
+        return tuple(found)
+
     def servers(self, name: str) -> tuple[str, ...]:
         """Comma-separated `host:port`; an IPv6 address stands in brackets."""
         value = self.text(name)
@@ -137,8 +154,11 @@ class Environment:
 
 def _is_server(text: str) -> bool:
     host, _, port = text.rpartition(":")
-    is_port = port.isascii() and port.isdigit() and 1 <= int(port) <= 65535
-    return is_port and _HOST.fullmatch(host) is not None
+    return _is_port(port) and _HOST.fullmatch(host) is not None
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and 1 <= int(text) <= 65535
 
 
 def _unknown(name: str) -> str:

@@ -7,6 +7,7 @@ from ipaddress import IPv4Network, IPv6Network
 
 from protocols.targets import TargetResources
 from storage.database import Database
+from storage.sealing import SecretBox
 from web.hub_port import HubPort
 
 KIBIBYTE = 1024
@@ -45,4 +46,6 @@ class Services:
     target_resources: TargetResources
     """For checking a data target's settings as its own kind reads them; nothing is sent."""
     settings: WebSettings
+    box: SecretBox
+    """Seals and opens the secrets of data targets."""
     clock: Callable[[], datetime] = utc_now

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from protocols.errors import InvalidSettings
+from protocols.targets.guard import DEFAULT_PORTS, GuardRules
 from web.environment import Environment, Network
 from web.kafka_settings import KafkaSettings, read_kafka
 from web.roles import Role, role_problems
@@ -81,7 +82,8 @@ class LogSettings:
 class Settings:
     """Everything. `secret_key` is None when it is to be read from, or made in, `data_dir`.
 
-    `kafka` is None when the journal is the embedded one. `process_name` tells this process from the
+    `kafka` is None when the journal is the embedded one. `targets` says where data targets may be.
+    `process_name` tells this process from the
     others of the same hub.
     """
 
@@ -89,6 +91,7 @@ class Settings:
     http: HttpSettings
     storage: StorageSettings
     kafka: KafkaSettings | None
+    targets: GuardRules
     process_name: str
     administrator: AdministratorSettings
     log: LogSettings
@@ -117,6 +120,7 @@ def read_settings(variables: Mapping[str, str], role: Role | None = None) -> Set
             ),
         ),
         kafka=read_kafka(environment),
+        targets=_targets(environment),
         process_name=_process_name(environment),
         administrator=_administrator(environment),
         log=_log(environment),
@@ -177,6 +181,14 @@ def _database_url(environment: Environment, data_dir: Path) -> str:
         "must look like sqlite:///path/to/file or postgresql://user:password@host:5432/database",
     )
     return default
+
+
+def _targets(environment: Environment) -> GuardRules:
+    return GuardRules(
+        allow_networks=environment.networks("TARGET_ALLOW_NETWORKS"),
+        allow_http=environment.choice("TARGET_ALLOW_HTTP", "no", allowed=("no", "yes")) == "yes",
+        allow_ports=environment.port_ranges("TARGET_ALLOW_PORTS", tuple(DEFAULT_PORTS)),
+    )
 
 
 def _process_name(environment: Environment) -> str:

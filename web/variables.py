@@ -99,9 +99,10 @@ VARIABLES: Final = (
     Variable(
         "SECRET_KEY",
         "generated",
-        "Signs sessions: whoever knows it can be any user; at least 32 characters. When not given, "
-        "one is generated and kept in `DATA_DIR/secret_key`, readable by the owner only. `web` needs it "
-        "given, the same for every process.",
+        "Signs sessions and seals the secrets of data targets: whoever knows it can be any user. At "
+        "least 32 characters. When not given, one is generated and kept in `DATA_DIR/secret_key`, "
+        "readable by the owner only. `web` and `worker` need it given, the same for every process. "
+        "What one key has sealed no other opens: keep it with the backups.",
     ),
     Variable(
         "TLS_CERTIFICATE",
@@ -113,6 +114,26 @@ VARIABLES: Final = (
         "TRUSTED_PROXIES",
         "none",
         "Comma-separated addresses or networks whose `X-Forwarded-*` headers are believed.",
+    ),
+    Variable(
+        "TARGET_ALLOW_NETWORKS",
+        "none",
+        "Comma-separated networks in which data targets may be although they are not on the public "
+        "Internet, such as `10.20.0.0/16`. Whoever may set up a data target can then have the hub send "
+        "to every machine in them. Everything private, local or reserved is refused otherwise, also "
+        "when a name comes to stand for it later.",
+    ),
+    Variable(
+        "TARGET_ALLOW_HTTP",
+        "`no`",
+        "`yes` lets data targets have addresses with `http://`, and be brokers of Kafka without TLS: "
+        "messages, and the passwords of the targets, then travel readable for everybody on the way.",
+    ),
+    Variable(
+        "TARGET_ALLOW_PORTS",
+        "`80,443,1024-65535`",
+        "Comma-separated ports, and ranges of ports, at which data targets may be. Below 1024 are the "
+        "services of the machines themselves, which are no receivers of messages.",
     ),
     Variable(
         "ADMIN_EMAIL",

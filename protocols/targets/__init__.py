@@ -18,8 +18,20 @@ from protocols.targets._contract import (
     Target,
     TargetResources,
 )
+from protocols.targets._signing import SigningAlgorithm, new_signing_secret, public_key_of
 
-__all__ = ["DECODED", "Delivered", "Outcome", "Push", "Target", "TargetResources", "discover"]
+__all__ = [
+    "DECODED",
+    "Delivered",
+    "Outcome",
+    "Push",
+    "SigningAlgorithm",
+    "Target",
+    "TargetResources",
+    "discover",
+    "new_signing_secret",
+    "public_key_of",
+]
 
 
 @cache

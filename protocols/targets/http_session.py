@@ -1,30 +1,31 @@
 """The HTTP client session that all data targets share."""
 
+import ssl
+
 import aiohttp
 
-# Many servers drop a connection that was idle for 5 s (Node's default, for one). A POST sent into
-# that moment is lost and may not be repeated blindly, so idle connections are given up before.
-_KEEPALIVE_S = 4.0
-# Names of receivers are looked up again after so long.
-_NAME_CACHE_S = 30
+from protocols.targets._guarded_connector import GuardedConnector
+from protocols.targets.guard import Guard
+
 # What is buffered of one answer before its receiver is held back.
 _READ_BUFFER_BYTES = 16 * 1024
 
 
-def http_session(version: str = "0") -> aiohttp.ClientSession:
+def http_session(
+    version: str = "0", *, guard: Guard, tls: ssl.SSLContext | None = None
+) -> aiohttp.ClientSession:
     """Return a new session; call it on the running loop, and close the session at the end.
 
-    `version` is the hub's own: receivers see it in `User-Agent`.
+    It connects to nothing but what `guard` allows at that very moment. Nothing of the process's
+    surroundings has influence on it (no proxies or passwords from the environment, no cookies), and
+    answers are never decompressed.
 
-    Nothing of the process's surroundings has influence on it (no proxies or passwords from the
-    environment, no cookies), answers are never decompressed, and the number of connections is
-    bounded by whoever sends, not by the session: a target that holds many cannot starve another.
+    Args:
+        version: the hub's own; receivers see it in `User-Agent`.
+        tls: what receivers have to prove themselves by; the system's authorities if there is none.
     """
-    connector = aiohttp.TCPConnector(
-        limit=0, keepalive_timeout=_KEEPALIVE_S, ttl_dns_cache=_NAME_CACHE_S
-    )
     return aiohttp.ClientSession(
-        connector=connector,
+        connector=GuardedConnector(guard, tls=tls),
         headers={
             "User-Agent": f"Tingbro/{version}",
             "Accept": "*/*",

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.guards import LOOPBACK_SETTINGS
 from tests.support.hub_process import ROOT, HubProcess, free_port
 
 README = ROOT / "README.md"
@@ -62,7 +63,12 @@ def test_readme_opens_with_two_commands_that_the_makefile_has() -> None:
 
 
 async def test_tour_works_when_pasted(tmp_path: Path) -> None:
-    settings = {"ADMIN_EMAIL": "", **settings_given_to_the_hub()}
+    # What a test's hub is given otherwise is taken away: the tour has to bring what it needs.
+    settings = {
+        "ADMIN_EMAIL": "",
+        **dict.fromkeys(LOOPBACK_SETTINGS, ""),
+        **settings_given_to_the_hub(),
+    }
     listener_port, record = free_port(), tmp_path / "pushes"
     with (
         HubProcess(tmp_path / "hub", settings=settings) as hub,

@@ -53,7 +53,7 @@ class City:
         return application_rows.create(transaction, self.organization_id, fields, AUTHOR)
 
     def target(self, transaction: Transaction, kind: str = "OPENDATADK") -> int:
-        fields = DataTargetFields(name="t", type=kind, settings={}, secrets={})
+        fields = DataTargetFields(name="t", type=kind, settings={})
         return data_targets.create(transaction, self.application_id, fields, AUTHOR)
 
     def decoder(self, transaction: Transaction) -> int:

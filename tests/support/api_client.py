@@ -18,8 +18,11 @@ import orjson
 from aiohttp.web import ServerRunner, TCPSite
 
 from protocols.targets import TargetResources
+from protocols.targets.http_session import http_session
 from storage import Database, open_database
+from storage.sealing import SecretBox
 from tests.support.fake_hub import FakeHub
+from tests.support.guards import loopback_guard
 from web.administrators import ensure_administrator
 from web.app import build_server
 from web.hub_port import HubPort
@@ -202,12 +205,14 @@ async def served(
     database: Database, hub: HubPort, clock: Clock, **settings: Any
 ) -> AsyncIterator[tuple[int, Services]]:
     """The web of a hub on a free port."""
-    async with aiohttp.ClientSession() as session:
+    guard = loopback_guard()
+    async with http_session(guard=guard) as session:
         services = Services(
             database=database,
             hub=hub,
-            target_resources=TargetResources(http_session=session),
+            target_resources=TargetResources(http_session=session, guard=guard),
             settings=WebSettings(secret_key=SECRET_KEY, version="1.2.3", **settings),
+            box=SecretBox(SECRET_KEY),
             clock=clock,
         )
         runner = ServerRunner(build_server(services))

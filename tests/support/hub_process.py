@@ -20,6 +20,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Self
 
+from tests.support.guards import LOOPBACK_SETTINGS
+
 ROOT: Final = Path(__file__).parents[2]
 ADMIN_EMAIL: Final = "admin@example.org"
 ADMIN_PASSWORD: Final = "correct horse battery"
@@ -199,6 +201,7 @@ class HubProcess:
             "ADMIN_PASSWORD": ADMIN_PASSWORD,
             "DECODER_WORKERS": "2",
             "LOG_FORMAT": "json",
+            **LOOPBACK_SETTINGS,
             **self._settings,
         }
         return {

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import aiohttp
 
+from tests.support.guards import LOOPBACK_SETTINGS
 from tests.support.hub_process import ADMIN_EMAIL, ADMIN_PASSWORD, ROOT
 from tests.support.process_tree import family
 
@@ -42,6 +43,7 @@ def fleet_environment(
         "TINGBRO_HTTP_HOST": "127.0.0.1",
         "TINGBRO_DECODER_WORKERS": "1",
         "TINGBRO_LOG_FORMAT": "json",
+        **{f"TINGBRO_{name}": value for name, value in LOOPBACK_SETTINGS.items()},
     }
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from protocols.errors import InvalidSettings
+from protocols.targets.guard import GuardRules
 from web.secret_key import load_or_create_secret_key
 from web.settings import LogFormat, read_settings
 from web.variables import PREFIX, VARIABLES, page
@@ -26,6 +27,7 @@ def test_empty_environment_gives_a_hub_that_devices_can_reach() -> None:
     assert settings.log.format is LogFormat.AUTO
     assert settings.decoder_workers >= 2
     assert settings.secret_key is None
+    assert settings.targets == GuardRules()
     assert settings.administrator.password is None
 
 
@@ -45,6 +47,9 @@ def test_every_value_given_is_used(tmp_path: Path) -> None:
             "TINGBRO_TLS_CERTIFICATE": str(certificate),
             "TINGBRO_TLS_KEY": str(key),
             "TINGBRO_TRUSTED_PROXIES": "10.0.0.0/8, 192.0.2.1",
+            "TINGBRO_TARGET_ALLOW_NETWORKS": "10.20.0.0/16,fd00::/8",
+            "TINGBRO_TARGET_ALLOW_HTTP": "yes",
+            "TINGBRO_TARGET_ALLOW_PORTS": "443, 8000-8999",
             "TINGBRO_ADMIN_EMAIL": "anna@example.org",
             "TINGBRO_ADMIN_PASSWORD": "long enough",
             "TINGBRO_LOG_LEVEL": "DEBUG",
@@ -64,6 +69,9 @@ def test_every_value_given_is_used(tmp_path: Path) -> None:
     assert settings.http.tls.key == key
     assert settings.http.trusted_proxies == (ip_network("10.0.0.0/8"), ip_network("192.0.2.1/32"))
     assert settings.http.max_body_bytes == 4096
+    assert settings.targets.allow_networks == (ip_network("10.20.0.0/16"), ip_network("fd00::/8"))
+    assert settings.targets.allow_http
+    assert settings.targets.allow_ports == ((443, 443), (8000, 8999))
     assert settings.storage.database_url == "sqlite:////srv/hub.db"
     assert settings.process_name == "hub-1"
     assert settings.storage.raw_retention_days == 90
@@ -100,6 +108,12 @@ def test_misspelt_variable_is_a_mistake_with_a_suggestion() -> None:
 def test_port_outside_its_range_or_odd_notation_is_refused(port: str) -> None:
     (problem,) = problems_of(HTTP_PORT=port)
     assert "whole number from 1 to 65535" in problem
+
+
+@pytest.mark.parametrize("ports", ["0", "443-", "443,,80", "-", "1-2-3", "٨٠", "443-65536", "9-8"])
+def test_ports_in_another_notation_are_refused(ports: str) -> None:
+    (problem,) = problems_of(TARGET_ALLOW_PORTS=ports)
+    assert "such as 443,8000-8999" in problem
 
 
 @pytest.mark.parametrize(

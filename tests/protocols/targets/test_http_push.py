@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from protocols.errors import DeliveryError, DeliveryRefused, DeliveryRetryable, InvalidInput
 from protocols.messages import DeliveryId, DeviceId, MessageId
 from protocols.targets import Delivered, Outcome, Push, TargetResources
-from protocols.targets.http_push import MAX_ANSWER_BYTES, HttpPushTarget
+from protocols.targets._http_exchange import MAX_ANSWER_BYTES
+from protocols.targets.http_push import HttpPushTarget
 from protocols.targets.http_session import http_session
 from tests.support import receivers
+from tests.support.guards import loopback_guard
 from tests.support.receivers import Receiver
 
 NOW_S = 1_700_000_000.9
@@ -23,12 +25,12 @@ SECRET = "s3cr3t æøå&=+/?"
 
 @pytest.fixture
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with http_session("1.2.3") as session:
+    async with http_session("1.2.3", guard=loopback_guard()) as session:
         yield session
 
 
 def make_target(session: aiohttp.ClientSession, url: str, **settings_: object) -> HttpPushTarget:
-    resources = TargetResources(http_session=session, clock_s=lambda: NOW_S)
+    resources = TargetResources(http_session=session, guard=loopback_guard(), clock_s=lambda: NOW_S)
     return HttpPushTarget.from_settings({"url": url, "timeout": 5000, **settings_}, resources)
 
 
@@ -142,7 +144,6 @@ async def test_secret_url_parameter_joins_the_query_that_is_there(
 @pytest.mark.parametrize(
     "mistaken",
     [
-        {"url": None},
         {"url": 7},
         {"url": ""},
         {"url": "ftp://example.org/"},
@@ -200,6 +201,14 @@ async def test_all_mistakes_are_told_at_once(session: aiohttp.ClientSession) -> 
         make_target(session, "nowhere", timeout=-1, authorizationType="HTTP_BASIC_AUTHORIZATION")
     for name in ("`url`", "`timeout`", "`username`", "`password`"):
         assert name in str(caught.value)
+
+
+async def test_target_without_an_address_takes_no_pushes(session: aiohttp.ClientSession) -> None:
+    resources = TargetResources(http_session=session, guard=loopback_guard())
+    for without in ({}, {"url": None, "timeout": 5, "authorizationHeader": "Bearer x"}):
+        assert not HttpPushTarget.from_settings(without, resources).takes_pushes
+    with_address = HttpPushTarget.from_settings({"url": "https://example.org"}, resources)
+    assert with_address.takes_pushes
 
 
 @pytest.mark.parametrize("code", [200, 201, 202, 204, 299])
@@ -441,7 +450,7 @@ async def test_no_proxy_or_password_is_taken_from_the_environment(
     async with Receiver() as proxy, Receiver() as receiver:
         monkeypatch.setenv("http_proxy", proxy.url)
         monkeypatch.delenv("no_proxy", raising=False)
-        async with http_session() as session:
+        async with http_session(guard=loopback_guard()) as session:
             await push_once(make_target(session, receiver.url))
     assert (len(proxy.requests), len(receiver.requests)) == (0, 1)
 
@@ -470,7 +479,7 @@ async def test_cookies_are_not_kept(session: aiohttp.ClientSession) -> None:
 def test_whatever_bytes_come_back_there_is_an_outcome(answer: bytes) -> None:
     async def exchange() -> Outcome:
         async with (
-            http_session() as session,
+            http_session(guard=loopback_guard()) as session,
             Receiver(receivers.raw_then_close(answer)) as receiver,
         ):
             return await push_once(make_target(session, receiver.url))

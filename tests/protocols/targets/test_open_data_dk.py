@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime
 
-import aiohttp
 import pytest
 
 from protocols.errors import DeliveryRefused
@@ -10,13 +9,15 @@ from protocols.identifiers import new_delivery_id, new_message_id
 from protocols.messages import DeviceId
 from protocols.targets import Push, Target, TargetResources, discover
 from protocols.targets.http_session import http_session
+from tests.support.guards import loopback_guard
 
 
 @pytest.fixture
 async def target() -> Target:
-    session: aiohttp.ClientSession
-    async with http_session() as session:
-        return discover()["OPENDATADK"].from_settings({}, TargetResources(http_session=session))
+    guard = loopback_guard()
+    async with http_session(guard=guard) as session:
+        resources = TargetResources(http_session=session, guard=guard)
+        return discover()["OPENDATADK"].from_settings({}, resources)
 
 
 async def test_open_data_takes_no_pushes(target: Target) -> None:
