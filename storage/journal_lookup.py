@@ -9,7 +9,7 @@ the ids) all of them are.
 
 from typing import Any, Final
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import bindparam, select
 
 from storage.database import Reader, Row
 from storage.tables.pipeline import journal
@@ -17,9 +17,9 @@ from storage.tables.pipeline import journal
 # More than the messages that can be on their way into the journal at once.
 _AROUND: Final = 5_000
 
-_EDGES = select(
-    func.min(journal.c.position).label("first"), func.max(journal.c.position).label("last")
-)
+# Two statements: for both edges in one, an engine may read all that lies between.
+_FIRST = select(journal.c.position).order_by(journal.c.position).limit(1)
+_LAST = select(journal.c.position).order_by(journal.c.position.desc()).limit(1)
 _NEXT = (
     select(journal.c.position, journal.c.message_id)
     .where(journal.c.position >= bindparam("position"))
@@ -39,17 +39,17 @@ _ROW_NEAR = _ROW.where(journal.c.position.between(bindparam("low"), bindparam("h
 
 def find_waiting(reader: Reader, message_id: str) -> Row | None:
     """Return the message's row, or None when it does not wait in the journal."""
-    edges = reader.fetch_one(_EDGES)
-    if edges is None or edges.first is None:
+    first, last = reader.fetch_one(_FIRST), reader.fetch_one(_LAST)
+    if first is None or last is None:
         return None
-    place = _place(reader, message_id, edges.first, edges.last)
+    place = _place(reader, message_id, first.position, last.position)
     near: dict[str, Any] = {
         "message_id": message_id,
         "low": place - _AROUND,
         "high": place + _AROUND,
     }
     found = reader.fetch_one(_ROW_NEAR, near)
-    if found is not None or edges.last - edges.first < _AROUND:
+    if found is not None or last.position - first.position < _AROUND:
         return found
     return reader.fetch_one(_ROW, {"message_id": message_id})
 
