@@ -49,12 +49,14 @@ from actors.stores import Stores
 from actors.targets import TargetRoster, target_name
 from actors.trials import DecoderTrial, DecoderTrials
 from actors.wake_ups import WakeUpActor
+from actors.withdrawal import withdraw_elsewhere
 from actors.writer import Publish, WriterActor
 from protocols.adapters import AdapterLimits
 from protocols.decoders import DecoderPool
 from protocols.errors import InvalidInput, NotFound
-from protocols.messages import DeviceId, TargetId
+from protocols.messages import DeliveryId, DeviceId, TargetId
 from protocols.targets import Target, TargetResources, discover
+from protocols.targets.policy import DeliveryPolicy, parse_policy
 from storage.journal import Appended, JournalAppender, PartitionStatus
 from storage.journal_overview import JournalOverview
 from storage.outbox import outbox_items
@@ -145,7 +147,9 @@ class Hub:
         )
         decoding = self._spawn("decoders", DecodingActor, pool=self._pool)
         kept = timedelta(days=self._settings.raw_retention_days)
-        house = House.with_stores(self.system, stores, kept, decoding=decoding, writer=writer)
+        house = House.with_stores(
+            self.system, stores, kept, decoding=decoding, writer=writer, wake=self._roster.wake
+        )
         self.ownership.prepare(self.system, (house, self._roster))
         self._spawn(
             "targets", Supervisor, strategy=Strategy.ONE_FOR_ONE, max_restarts=_NEVER_ESCALATE
@@ -240,14 +244,15 @@ class Hub:
         if (wake_ups := self.system.find(paths.WAKE_UPS)) is not None:
             wake_ups.tell(WakeElsewhere(target_ids))
 
-    async def _open_target(self, target_id: TargetId) -> Target:
+    async def _open_target(self, target_id: TargetId) -> tuple[Target, DeliveryPolicy]:
         row = await self._stores.target_settings.load(target_id)
         kind = discover().get(row.kind)
         if kind is None:
             raise InvalidInput(f"Data targets of type {row.kind} are not available.")
+        policy = parse_policy(row.settings, kind.ordering)
         target = kind.from_settings(row.settings, self.target_resources)
         await target.open()
-        return target
+        return target, policy
 
     # -- messages ----------------------------------------------------------------------------
 
@@ -268,6 +273,14 @@ class Hub:
         replay = self._find(paths.REPLAY)
         count: int = await replay.ask(ReplayFailed(decoder_id, since, until))
         return count
+
+    async def deliveries_withdrawn(
+        self, target_id: int, delivery_ids: Collection[DeliveryId]
+    ) -> None:
+        """Spare a target what was fetched and committed as such; see `storage/acknowledgement.py`."""
+        is_here = self._roster.withdraw(TargetId(target_id), delivery_ids)
+        if not is_here and self._membership is not None:
+            await withdraw_elsewhere(self._membership.orders, target_id, delivery_ids)
 
     # -- configuration -----------------------------------------------------------------------
 
@@ -297,6 +310,8 @@ class Hub:
                 await self.replay(replay.decoder_id, replay.since, replay.until)
             case OrderKind.RELEASE_DECODER:
                 self._pool.release(order.body["decoderId"])
+            case OrderKind.WITHDRAW_DELIVERIES:
+                self._roster.withdraw(order.body["targetId"], order.body["deliveryIds"])
             case _:
                 raise NotFound(f"This version knows no order {order.kind}.")
 

@@ -23,19 +23,18 @@ deliveries of a device keep their order all the same:
 * `look`, after a wake-up, only has an actor read sooner. No order depends on it.
 """
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Callable, Collection
 from typing import Any, ClassVar
 
 from pykka import ActorDeadError
 
 from actors import paths
-from actors.messages import DeliveriesCreated, LookIntoOutbox, Tick
+from actors.messages import DeliveriesCreated, DeliveriesWithdrawn, LookIntoOutbox, Tick
 from actors.ownership import Keeper, Tenure
 from actors.runtime import ActorRef, ActorSystem, ChildSpec
-from actors.target import TargetActor
+from actors.target import OpenTarget, TargetActor
 from protocols.errors import NotFound
-from protocols.messages import TargetId
-from protocols.targets import Target
+from protocols.messages import DeliveryId, TargetId
 from storage.outbox import Outbox, OutboxItem
 from storage.target_settings import TargetSettings
 
@@ -55,7 +54,7 @@ class TargetRoster(Keeper):
         *,
         outbox: Outbox,
         settings: TargetSettings,
-        open_target: Callable[[TargetId], Awaitable[Target]],
+        open_target: OpenTarget,
         wake_elsewhere: Callable[[Collection[TargetId]], None] = lambda _target_ids: None,
     ) -> None:
         """`wake_elsewhere` is called with the targets that have no actor here and were made
@@ -78,7 +77,12 @@ class TargetRoster(Keeper):
                 str(target_id),
                 TargetActor,
                 (target_id,),
-                {"outbox": self._outbox, "open_target": self._open_target, "tenure": tenure},
+                {
+                    "outbox": self._outbox,
+                    "open_target": self._open_target,
+                    "tenure": tenure,
+                    "on_listeners": self._wake,
+                },
                 shutdown_timeout_s=_STOP_S + (tenure.act_limit_s or 0.0),
             ),
         )
@@ -107,6 +111,13 @@ class TargetRoster(Keeper):
         if elsewhere:
             self._wake_elsewhere(elsewhere)
 
+    def _wake(self, target_ids: Collection[TargetId]) -> None:
+        """Have these read their outbox, wherever they are: one of the targets here has made them deliveries."""
+        self.look(target_ids)
+        elsewhere = [target_id for target_id in target_ids if self._here(target_id) is None]
+        if elsewhere:
+            self._wake_elsewhere(elsewhere)
+
     def look_again(self) -> None:
         """Have every target read its outbox before it believes anything that it is told from now on.
 
@@ -122,6 +133,21 @@ class TargetRoster(Keeper):
             target = self._here(target_id)
             if target is not None:
                 target.tell(LookIntoOutbox())
+
+    def wake(self, target_ids: Collection[TargetId]) -> None:
+        """Have these targets read their outbox soon, wherever they are."""
+        elsewhere = [target_id for target_id in target_ids if self._here(target_id) is None]
+        self.look(target_ids)
+        if elsewhere:
+            self._wake_elsewhere(elsewhere)
+
+    def withdraw(self, target_id: TargetId, delivery_ids: Collection[DeliveryId]) -> bool:
+        """Tell a target that these were fetched; return whether it is here."""
+        target = self._here(target_id)
+        if target is None:
+            return False
+        target.tell(DeliveriesWithdrawn(delivery_ids))
+        return True
 
     def _here(self, target_id: TargetId) -> ActorRef[Any] | None:
         """Return the target's actor; None also for one that has ended and is about to be forgotten."""

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support import kafka_jars
 from tests.support.kafka import KafkaBroker
+from tests.support.kafka_doors import KafkaDoors
 from tests.support.lent_databases import LentDatabases
 from tests.support.postgresql import PostgresqlMissing, PostgresqlServer
 
@@ -27,9 +28,17 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 @pytest.fixture(scope="session")
-def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
+def kafka_doors(tmp_path_factory: pytest.TempPathFactory) -> KafkaDoors:
+    """The ways into `kafka_broker` that ask for something."""
+    return KafkaDoors(tmp_path_factory.mktemp("doors"))
+
+
+@pytest.fixture(scope="session")
+def kafka_broker(
+    tmp_path_factory: pytest.TempPathFactory, kafka_doors: KafkaDoors
+) -> Iterator[KafkaBroker]:
     """A broker for tests that leave it running and use topics and groups of their own."""
-    with new_kafka_broker(tmp_path_factory) as broker:
+    with new_kafka_broker(tmp_path_factory, kafka_doors) as broker:
         yield broker
 
 
@@ -50,12 +59,14 @@ def own_kafka_broker(second_kafka_broker: KafkaBroker) -> KafkaBroker:
     return second_kafka_broker
 
 
-def new_kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> KafkaBroker:
+def new_kafka_broker(
+    tmp_path_factory: pytest.TempPathFactory, doors: KafkaDoors | None = None
+) -> KafkaBroker:
     try:
         jars = kafka_jars.ensure(lambda _: None)
     except kafka_jars.KafkaNotToBeHad as error:
         _do_without(str(error))
-    return KafkaBroker(jars, tmp_path_factory.mktemp("kafka"))
+    return KafkaBroker(jars, tmp_path_factory.mktemp("kafka"), doors=doors)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 from web import metrics, openapi, operators
 from web.authentication import Authenticator
 from web.dispatch import Dispatcher
+from web.feed_cache import FeedCache
 from web.ingest import Ingest
 from web.login_throttle import LoginThrottle
 from web.passwords import PasswordHasher
@@ -18,11 +19,18 @@ from web.resources import (
     auth,
     connection,
     data_target,
+    data_target_operation,
+    data_target_trial,
     device_batch,
     device_move,
     iot_device,
+    message,
+    open_data,
     organization,
     payload_decoder,
+    redelivery,
+    target_history,
+    unacknowledged,
 )
 from web.routing import Route, RouteTable
 from web.server import HubServer
@@ -80,7 +88,14 @@ def build_routes(signer: TokenSigner, registry: CollectorRegistry, *, version: s
         *device_move.ROUTES,
         *payload_decoder.ROUTES,
         *data_target.ROUTES,
+        *data_target_operation.ROUTES,
+        *data_target_trial.routes(),
+        *unacknowledged.ROUTES,
+        *target_history.ROUTES,
+        *redelivery.ROUTES,
         *connection.ROUTES,
+        *message.ROUTES,
+        *open_data.routes(FeedCache()),
         *api_key.ROUTES,
         *operators.routes(registry),
     ]

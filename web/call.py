@@ -6,12 +6,14 @@ the commit the rest of the hub is told. A handler cannot forget any of the three
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from protocols.errors import AccessDenied, StorageUnavailable
+from storage.configuration_changes import ANNOUNCED_ACTIONS
 from storage.database import Reader, Transaction
 from storage.repositories import Author, Page, Scope, audit
 from storage.repositories.audit import NewAuditEntry
@@ -23,6 +25,7 @@ T = TypeVar("T")
 
 # A database that cannot be written is retried for as long as it takes; a caller has less patience.
 COMMIT_TIMEOUT_S = 15.0
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 # What the rest of the hub has no interest in.
 _UNANNOUNCED = frozenset({Entity.API_KEY, Entity.USER, Entity.ACTOR})
 
@@ -32,10 +35,12 @@ class Action(StrEnum):
     UPDATE = "UPDATE"
     DELETE = "DELETE"
     REPLAY = "REPLAY"
+    STOP = "STOP"
     RESTART = "RESTART"
-
-
-_ANNOUNCED = frozenset({Action.CREATE, Action.UPDATE, Action.DELETE})
+    ENABLE = "ENABLE"
+    DISABLE = "DISABLE"
+    ROTATE = "ROTATE"
+    TEST = "TEST"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +63,10 @@ class Changed(Generic[T]):
 
 
 class Call:
-    """`query` and `body` have been validated by the route's schemas; without one they are empty."""
+    """`query` and `body` have been validated by the route's schemas; without one they are empty.
+
+    `headers` are the request's, whatever the case of their names.
+    """
 
     def __init__(
         self,
@@ -70,6 +78,7 @@ class Call:
         path: Mapping[str, Any],
         query: Mapping[str, Any],
         body: Mapping[str, Any],
+        headers: Mapping[str, str] = _NO_HEADERS,
     ) -> None:
         self.services = services
         self.caller = caller
@@ -77,6 +86,7 @@ class Call:
         self.path = path
         self.query = query
         self.body = body
+        self.headers = headers
         self._needs = needs
 
     @property
@@ -118,12 +128,28 @@ class Call:
             return changed
 
         # A task of its own: whatever becomes of this request, what is committed is announced.
-        committing = asyncio.create_task(self._commit(run))
+        return await self.in_time(self._commit(run))
+
+    def demand(self, needs: Needs, organization_id: int) -> None:
+        """Insist on what is needed in that organization, where it is not a `Change` that says so.
+
+        Raises: AccessDenied.
+        """
+        if not scope_for(self.caller, needs).allows(organization_id):
+            raise AccessDenied("Forbidden resource")
+
+    async def in_time(self, work: Coroutine[Any, Any, T]) -> T:
+        """Wait for what writes to the database, though not for ever; it goes on all the same.
+
+        Raises:
+            StorageUnavailable: it could not be committed in time; it may be, later on.
+        """
+        working = asyncio.create_task(work)
         try:
             async with asyncio.timeout(COMMIT_TIMEOUT_S):
-                return await asyncio.shield(committing)
+                return await asyncio.shield(working)
         except TimeoutError as exc:
-            committing.add_done_callback(_forget)
+            working.add_done_callback(_forget)
             raise StorageUnavailable("The change could not be stored in time.") from exc
 
     async def _commit(self, run: Callable[[Transaction], Changed[T]]) -> T:
@@ -151,14 +177,14 @@ class Call:
         )
 
     async def _announce(self, change: Change) -> None:
-        is_of_interest = change.entity not in _UNANNOUNCED and change.action in _ANNOUNCED
+        is_of_interest = change.entity not in _UNANNOUNCED and change.action in ANNOUNCED_ACTIONS
         if is_of_interest and change.entity_id is not None:
             await self.services.hub.configuration_changed(
                 what=change.entity, entity_id=change.entity_id
             )
 
 
-def _forget(committing: asyncio.Task[Any]) -> None:
+def _forget(working: asyncio.Task[Any]) -> None:
     """Look at the outcome that nobody waits for, so that asyncio does not report it as lost."""
-    if not committing.cancelled():
-        committing.exception()
+    if not working.cancelled():
+        working.exception()

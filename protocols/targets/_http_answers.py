@@ -6,7 +6,7 @@ addresses with secrets in them. What is shown of an answer has gone through here
 
 import re
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Final
@@ -19,6 +19,8 @@ from protocols.errors import DeliveryError, DeliveryFault, DeliveryRefused, Deli
 
 EXCERPT_CHARACTERS: Final = 1024
 _HEADER_CHARACTERS: Final = 200
+# Of a request; a message holds no secret of its target, and one that asks for a token is far shorter.
+_REQUEST_BYTES: Final = 16 * 1024
 
 # The receiver's own word on what is to become of the message or of the target.
 # Source: Svix, whose receivers know it; Standard Webhooks 1.0.0 has nothing in its place.
@@ -131,7 +133,7 @@ def excerpt_of(headers: CIMultiDictProxy[str], body: bytes, secrets: Iterable[st
         return "(compressed; not shown)"
     # Redacted before it is cut: half a secret at the edge would not be recognised.
     text = body.decode(errors="replace").replace("\0", "\ufffd")
-    return _redacted(text, secrets)[:EXCERPT_CHARACTERS]
+    return redacted(text, secrets)[:EXCERPT_CHARACTERS]
 
 
 def shown_headers(headers: CIMultiDictProxy[str], secrets: Iterable[str]) -> dict[str, str]:
@@ -142,7 +144,20 @@ def shown_headers(headers: CIMultiDictProxy[str], secrets: Iterable[str]) -> dic
     # A challenge may hold what is meant for one side only; its first word says what is wanted.
     if scheme := _SCHEME.match(headers.get("WWW-Authenticate", "")):
         shown["www-authenticate"] = scheme[0]
-    return {name: _redacted(value, secrets)[:_HEADER_CHARACTERS] for name, value in shown.items()}
+    return {name: redacted(value, secrets)[:_HEADER_CHARACTERS] for name, value in shown.items()}
+
+
+def shown_request(
+    headers: Mapping[istr, str], body: bytes, secrets: Iterable[str]
+) -> tuple[dict[str, str], str]:
+    """Return a request's headers and the start of its body, with what is secret replaced."""
+    secrets = tuple(secrets)
+    shown = {
+        str(name): _REDACTED if name.lower() == "authorization" else redacted(value, secrets)
+        for name, value in headers.items()
+    }
+    start = body[:_REQUEST_BYTES].decode(errors="replace")
+    return shown, redacted(start, secrets)
 
 
 def _without_query(location: str) -> str:
@@ -152,7 +167,8 @@ def _without_query(location: str) -> str:
         return "(not an address)"
 
 
-def _redacted(text: str, secrets: Iterable[str]) -> str:
+def redacted(text: str, secrets: Iterable[str]) -> str:
+    """Return `text` without `secrets`, of which the longest come first."""
     for secret in secrets:
         text = text.replace(secret, _REDACTED)
     return text

@@ -20,7 +20,9 @@ from protocols.targets._http_answers import (
     error_of_answer,
     error_of_exception,
     excerpt_of,
+    redacted,
     shown_headers,
+    shown_request,
 )
 from protocols.targets._http_settings import HttpTargetSettings
 from protocols.targets._wire_record import WireRecord, record_wire
@@ -103,6 +105,7 @@ class HttpSender:
                 exchange=self._exchange(record),
             )
         record_wire(record)
+        record.headers, record.body = headers, body
         try:
             response = await self._post(
                 self._url,
@@ -137,23 +140,36 @@ class HttpSender:
             answer.headers,
             answer.body,
             now_s=self._clock_s(),
-            secrets=self._settings.secrets,
+            secrets=self._secrets(),
         )
         error.exchange = self.exchange_of(answer)
         return error
 
     def exchange_of(self, answer: Answer) -> Exchange:
         """Return how this answer came about, without secrets, for people to look at."""
-        secrets = self._settings.secrets
+        secrets = self._secrets()
         return replace(
             self._exchange(answer.record),
             response_headers=shown_headers(answer.headers, secrets),
             response_excerpt=excerpt_of(answer.headers, answer.body, secrets),
         )
 
+    def redacted(self, text: str) -> str:
+        """Return `text`, which is the receiver's, without the secrets that it was shown."""
+        return redacted(text, self._secrets())
+
+    async def close(self) -> None:
+        """Let go of what is under way beside the requests themselves: nothing here."""
+
+    def _secrets(self) -> tuple[str, ...]:
+        return self._settings.secrets
+
     def _exchange(self, record: WireRecord) -> Exchange:
         record.ended()
-        return record.exchange(self._settings.shown_url)
+        headers = {**self._constant_headers, **record.headers}
+        shown, body = shown_request(headers, record.body, self._secrets())
+        exchange = record.exchange(self._settings.shown_url)
+        return replace(exchange, request_headers=shown, request_body=body)
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         """Return the start of the answer; one that is longer than allowed costs its connection."""

@@ -36,9 +36,9 @@ _BLOCK_BYTES: Final = 64
 
 
 class SigningAlgorithm(StrEnum):
-    HMAC_SHA256 = "HMAC_SHA256"
+    HMAC_SHA256 = "hmac-sha256"
     """One secret, known to both sides."""
-    ED25519 = "ED25519"
+    ED25519 = "ed25519"
     """The receiver has a public key, with which nobody can sign."""
 
 

@@ -6,7 +6,11 @@ lets through untouched.
 """
 
 import time
+from collections.abc import Mapping
 from contextvars import ContextVar
+from types import MappingProxyType
+
+from multidict import istr
 
 from protocols.exchange import Exchange
 
@@ -17,6 +21,8 @@ class WireRecord:
     What has not happened is left to the class: most pushes take no step but the last.
     """
 
+    body: bytes = b""
+    headers: Mapping[istr, str] = MappingProxyType({})
     address: str | None = None
     dns_s: float | None = None
     connect_s: float | None = None

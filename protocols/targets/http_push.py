@@ -12,10 +12,16 @@ from typing import ClassVar, Self
 from protocols.errors import DeliveryError, DeliveryFault, DeliveryRetryable, InvalidInput
 from protocols.targets._contract import Delivered, Outcome, Push, Target, TargetResources
 from protocols.targets._envelope import CONTENT_TYPE, OVERHEAD_BYTES, batched, enveloped
-from protocols.targets._http_exchange import MAX_REQUEST_BYTES, Answer, HttpSender
+from protocols.targets._http_exchange import MAX_REQUEST_BYTES, Answer
 from protocols.targets._http_settings import HttpTargetSettings, parse_http_settings
+from protocols.targets._oauth import sender_for
 from protocols.targets._webhook_headers import WebhookHeaders
+from protocols.targets.guard import Guard
 from protocols.targets.policy import MAX_BATCH
+from protocols.targets.setting_names import HTTP_SECRETS, HTTP_SETTINGS
+
+# Stands for the address of a target without one, which is only pulled from; RFC 2606, section 2.
+_NO_ADDRESS = "https://no-address.invalid/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +34,8 @@ class PushForm:
 
 class HttpPushTarget(Target):
     kind: ClassVar[str] = "HTTP_PUSH"
+    setting_names: ClassVar[frozenset[str]] = HTTP_SETTINGS | {"envelope", "batchSize"}
+    secret_names: ClassVar[frozenset[str]] = HTTP_SECRETS
     # The brackets of the array, beside what each push takes.
     max_batch_bytes: int | None = MAX_REQUEST_BYTES - 2
     push_overhead_bytes: int = OVERHEAD_BYTES
@@ -37,7 +45,7 @@ class HttpPushTarget(Target):
     ) -> None:
         self._url = settings.url
         self._has_envelope = form.has_envelope
-        self._sender = HttpSender(settings, resources)
+        self._sender = sender_for(settings, resources)
         self._headers = WebhookHeaders(settings.signing_keys, resources.clock_s)
         self.batch_size = form.batch_size
         self.freezes_batches = form.batch_size > 1
@@ -48,17 +56,23 @@ class HttpPushTarget(Target):
     @classmethod
     def from_settings(cls, settings: Mapping[str, object], resources: TargetResources) -> Self:
         problems: list[str] = []
+        takes_pushes = settings.get("url") is not None
         try:
             form = _parse_form(settings)
         except InvalidInput as error:
             problems.append(str(error))
         try:
-            http = parse_http_settings(settings, resources.guard)
+            if takes_pushes:
+                http = parse_http_settings(settings, resources.guard)
+            else:
+                http = parse_http_settings({**settings, "url": _NO_ADDRESS}, Guard())
         except InvalidInput as error:
             problems.append(str(error))
         if problems:
             raise InvalidInput(" ".join(problems))
-        return cls(http, resources, form=form)
+        target = cls(http, resources, form=form)
+        target.takes_pushes = takes_pushes
+        return target
 
     async def open(self) -> None:
         """Nothing to do: connections are made when they are needed and kept by the session."""
@@ -69,7 +83,8 @@ class HttpPushTarget(Target):
         return [await self._push(push) for push in batch]
 
     async def close(self) -> None:
-        """Nothing to do: the session belongs to whoever made it."""
+        """Connections stay: they are the session's, which belongs to whoever made it."""
+        await self._sender.close()
 
     async def _push(self, push: Push) -> Outcome:
         body, content_type = push.body, push.content_type

@@ -19,8 +19,8 @@ from aiokafka.errors import (
 from aiokafka.protocol.offset import OffsetRequest
 
 from protocols.errors import ConnectionLost, InvalidSettings
+from protocols.kafka_library_log import quieten_library
 from storage.kafka._metadata import TopicIdRequest
-from storage.kafka.library_log import quieten_library
 from storage.kafka.settings import KafkaSettings
 from storage.kafka.whole import whole
 

@@ -7,8 +7,8 @@ import structlog
 from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
+from protocols.kafka_library_log import quieten_library
 from storage.kafka import events
-from storage.kafka.library_log import quieten_library
 from storage.kafka.settings import KafkaSettings
 
 # Longer than the coordinator keeps a member waiting for the others.

@@ -1,10 +1,11 @@
 """The names of the events that this package logs."""
 
+from protocols.kafka_library_log import KAFKA_LIBRARY_REPORT as KAFKA_LIBRARY_REPORT
+
 KAFKA_CONNECTION_LOSE = "kafka.connection.lose"
 KAFKA_CONNECTION_RECOVER = "kafka.connection.recover"
 KAFKA_CONSUMER_ABANDON = "kafka.consumer.abandon"
 KAFKA_TOPIC_CREATE = "kafka.topic.create"
-KAFKA_LIBRARY_REPORT = "kafka.library.report"
 
 JOURNAL_TOPIC_REGISTER = "journal.topic.register"
 JOURNAL_TOPIC_ACCEPT = "journal.topic.accept"

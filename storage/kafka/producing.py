@@ -9,8 +9,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from protocols.errors import ConnectionLost
+from protocols.kafka_library_log import quieten_library
 from storage.kafka import events
-from storage.kafka.library_log import quieten_library
 from storage.kafka.settings import KafkaSettings
 from storage.kafka.whole import whole
 

@@ -5,6 +5,7 @@ import json
 from collections import Counter
 
 import pytest
+from standardwebhooks import Webhook, WebhookVerificationError
 
 from tests.support.city import ECHO, City
 from tests.support.hub_client import HubClient
@@ -140,6 +141,53 @@ async def test_change_of_a_decoder_counts_from_the_next_message_on(city: City) -
         )
         await city.client.send(device, {"n": 2})
         assert await arrivals(receiver, 2) == [{"n": 1}, {"m": 2}]
+
+
+async def test_disabled_target_gets_nothing_until_it_is_enabled_and_then_all_of_it(
+    city: City,
+) -> None:
+    async with Receiver() as off, Receiver() as on:
+        device, target_id = await city.device(), await city.target(off.url)
+        await city.client.connect([device], target_id)
+        await city.client.connect([device], await city.target(on.url))
+        path = f"/api/v1/data-target/{target_id}"
+        disabled = await city.client.request("POST", f"{path}/disable", json={"reason": "moving"})
+        assert (disabled.status, disabled.body["enabled"]) == (200, False)
+        for n in (1, 2):
+            await city.client.send(device, {"n": n})
+        assert await arrivals(on, 2) == [{"n": 1}, {"n": 2}]
+        assert off.requests == []
+        assert (await city.client.request("POST", f"{path}/enable")).status == 200
+        assert await arrivals(off, 2) == [{"n": 1}, {"n": 2}]
+        await city.settled()
+
+
+async def test_push_is_verified_with_the_secret_that_was_shown_and_after_its_rotation_with_both(
+    city: City,
+) -> None:
+    async with Receiver() as receiver:
+        device = await city.device()
+        body = {
+            "name": "Signed",
+            "type": "HTTP_PUSH",
+            "applicationId": city.application_id,
+            "url": receiver.url,
+        }
+        made = await city.client.create("data-target", body)
+        await city.client.connect([device], made["id"])
+        await city.client.send(device, {"n": 1})
+        await arrivals(receiver, 1)
+        path = f"/api/v1/data-target/{made['id']}/rotate-secret"
+        rotated = (await city.client.request("POST", path)).body
+        await city.client.send(device, {"n": 2})
+        await arrivals(receiver, 2)
+    first, second = receiver.requests
+    old, new = Webhook(made["signingSecret"]), Webhook(rotated["signingSecret"])
+    assert old.verify(first.body, dict(first.headers)) == {"n": 1}
+    for webhook in (old, new):
+        assert webhook.verify(second.body, dict(second.headers)) == {"n": 2}
+    with pytest.raises(WebhookVerificationError):
+        new.verify(first.body, dict(first.headers))
 
 
 async def test_repeat_under_the_same_idempotency_key_is_one_message(city: City) -> None:

@@ -1,89 +1,82 @@
-"""Certificates for receivers on this machine, good and bad, made anew by every test that wants them."""
+"""Certificates of an authority that exists for one test run, made on the spot."""
 
-import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
-from pathlib import Path
+from typing import Self
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-_DAY = timedelta(days=1)
+_VALID_FOR = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
+class Issued:
+    """Both as PEM."""
+
+    certificate: str
+    key: str
+
+
 class Authority:
-    """Signs certificates; whoever trusts `certificate` trusts them."""
+    """Vouches for whatever it is asked to."""
 
-    key: ec.EllipticCurvePrivateKey
-    certificate: x509.Certificate
-
-    @classmethod
-    def make(cls) -> "Authority":
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Authority of a test")])
-        now = datetime.now(UTC)
-        builder = _builder(name, name, key, now - _DAY, now + _DAY).add_extension(
+    def __init__(self, name: str = "Tingbro tests") -> None:
+        self._name = _name(name)
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        builder = _builder(self._name, self._name, self._key.public_key()).add_extension(
             x509.BasicConstraints(ca=True, path_length=None), critical=True
         )
-        return cls(key, builder.sign(key, hashes.SHA256()))
+        self.certificate = _pem(builder.sign(self._key, hashes.SHA256()))
 
-    def trusting(self) -> ssl.SSLContext:
-        """What a client needs that is to believe this authority, and no other."""
-        return ssl.create_default_context(cadata=_pem(self.certificate).decode())
+    @classmethod
+    def other(cls) -> Self:
+        """One that nobody has reason to trust."""
+        return cls("Somebody else")
 
-    def serving(self, directory: Path, *names: str, ends: timedelta = _DAY) -> ssl.SSLContext:
-        """What a server needs that is to be one of `names`, which may be IP addresses."""
+    def issue(self, common_name: str, *names: str) -> Issued:
+        """Return a certificate for servers of these names and addresses, or for a client without any."""
         key = ec.generate_private_key(ec.SECP256R1())
-        now = datetime.now(UTC)
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Receiver of a test")])
-        builder = _builder(
-            subject, self.certificate.subject, key, now - 3 * _DAY, now + ends
-        ).add_extension(
-            x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False
+        usage = ExtendedKeyUsageOID.SERVER_AUTH if names else ExtendedKeyUsageOID.CLIENT_AUTH
+        builder = _builder(_name(common_name), self._name, key.public_key()).add_extension(
+            x509.ExtendedKeyUsage([usage]), critical=False
         )
-        certificate = builder.sign(self.key, hashes.SHA256())
-        chain = directory / f"{certificate.serial_number}.pem"
-        chain.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-            + _pem(certificate)
-        )
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(chain)
-        return context
+        if names:
+            alternatives = x509.SubjectAlternativeName([_general_name(name) for name in names])
+            builder = builder.add_extension(alternatives, critical=False)
+        private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        return Issued(_pem(builder.sign(self._key, hashes.SHA256())), private.decode())
 
 
 def _builder(
-    subject: x509.Name,
-    issuer: x509.Name,
-    key: ec.EllipticCurvePrivateKey,
-    begins_at: datetime,
-    ends_at: datetime,
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey
 ) -> x509.CertificateBuilder:
+    now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
-        .public_key(key.public_key())
+        .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(begins_at)
-        .not_valid_after(ends_at)
+        .not_valid_before(now - _VALID_FOR)
+        .not_valid_after(now + _VALID_FOR)
     )
 
 
-def _general_name(name: str) -> x509.GeneralName:
+def _name(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+
+def _general_name(text: str) -> x509.GeneralName:
     try:
-        return x509.IPAddress(ip_address(name))
+        return x509.IPAddress(ip_address(text))
     except ValueError:
-        return x509.DNSName(name)
+        return x509.DNSName(text)
 
 
-def _pem(certificate: x509.Certificate) -> bytes:
-    return certificate.public_bytes(serialization.Encoding.PEM)
+def _pem(certificate: x509.Certificate) -> str:
+    return certificate.public_bytes(Encoding.PEM).decode()

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from tests.support.hub_process import free_port
+from tests.support.kafka_doors import KafkaDoors
 
 READY_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 20.0
@@ -54,16 +55,23 @@ class KafkaNotReady(AssertionError):
 
 
 class KafkaBroker:
-    """One broker on one directory. `settings` replace or add to its server properties."""
+    """One broker on one directory. `settings` replace or add to its server properties; by the `doors`
+    it is reached in other ways too."""
 
     def __init__(
-        self, jars: Path, directory: Path, *, settings: Mapping[str, str] | None = None
+        self,
+        jars: Path,
+        directory: Path,
+        *,
+        settings: Mapping[str, str] | None = None,
+        doors: KafkaDoors | None = None,
     ) -> None:
         self._jars = jars
         self._directory = directory
         self._output = directory / "kafka.out"
         self._properties = directory / "server.properties"
         self._settings = dict(settings or {})
+        self._doors = doors
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
 
@@ -138,19 +146,28 @@ class KafkaBroker:
 
     def _format(self) -> None:
         self._directory.mkdir(parents=True, exist_ok=True)
-        controller = free_port()
+        controller, doors = free_port(), self._doors
+        own = f"PLAINTEXT://127.0.0.1:{self.port}"
+        listeners = [own, f"CONTROLLER://127.0.0.1:{controller}"]
+        protocols = ["PLAINTEXT:PLAINTEXT", "CONTROLLER:PLAINTEXT"]
         settings = {
             **_SETTINGS,
-            "listeners": f"PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{controller}",
-            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self.port}",
+            "listeners": ",".join(listeners + (doors.listeners if doors else [])),
+            "advertised.listeners": ",".join([own, *(doors.advertised if doors else [])]),
+            "listener.security.protocol.map": ",".join(
+                protocols + (doors.protocols if doors else [])
+            ),
             "controller.quorum.voters": f"1@127.0.0.1:{controller}",
             "log.dirs": str(self._directory / "data"),
+            **(doors.properties() if doors else {}),
             **self._settings,
         }
         self._properties.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         # An id that begins with a hyphen would be taken for an option.
-        arguments = ("format", f"--cluster-id={cluster_id}", "-c", str(self._properties))
+        arguments = ["format", f"--cluster-id={cluster_id}", "-c", str(self._properties)]
+        for user in doors.users if doors else []:
+            arguments += ["--add-scram", user]
         done = subprocess.run(
             self._command("kafka.tools.StorageTool", *arguments),
             capture_output=True,

@@ -26,8 +26,10 @@ class Loss(Enum):
 class LoopbackProxy:
     """Listens on a port of its own and passes on to `target_port`, until told otherwise."""
 
-    def __init__(self, target_port: int) -> None:
+    def __init__(self, target_port: int, *, port: int = 0) -> None:
+        """`port` is where to listen; 0 for any."""
         self._target_port = target_port
+        self._wanted_port = port
         self._server: asyncio.Server | None = None
         self._links: set[_Link] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -37,6 +39,8 @@ class LoopbackProxy:
         """How long every piece of data takes, each way."""
         self.is_reachable = True
         """Where False, a new connection is closed at once."""
+        self.distort: Callable[[bytes], bytes | None] = _as_it_is
+        """What the client gets of each piece that the server sends; None ends the connection."""
         self.connections = 0
         self.lost = asyncio.Event()
         """Set when the loss that was asked for has happened."""
@@ -45,7 +49,7 @@ class LoopbackProxy:
         self._late: list[tuple[_Link, bytes]] = []
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self._wanted_port)
         return self
 
     async def __aexit__(self, *_error: object) -> None:
@@ -122,9 +126,10 @@ class LoopbackProxy:
 
     async def _answers(self, link: "_Link", source: StreamReader) -> None:
         while data := await self._next(source):
-            if link.is_deaf:
+            distorted = self.distort(data)
+            if link.is_deaf or distorted is None:
                 break
-            await _send(link.to_client, data)
+            await _send(link.to_client, distorted)
         self._end(link)
 
     async def _next(self, source: StreamReader) -> bytes:
@@ -154,6 +159,10 @@ class _Link:
     def end(self) -> None:
         self.to_client.transport.abort()
         self.to_server.transport.abort()
+
+
+def _as_it_is(data: bytes) -> bytes:
+    return data
 
 
 async def _send(writer: StreamWriter, data: bytes) -> None:

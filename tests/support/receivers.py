@@ -214,6 +214,16 @@ def in_turn(*answers: Answer) -> Answer:
     return answering
 
 
+def once(event: asyncio.Event, answer: Answer) -> Answer:
+    """Takes the request and answers when it is time."""
+
+    async def answering(request: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
+        await event.wait()
+        await answer(request, writer)
+
+    return answering
+
+
 def garbage() -> Answer:
     return raw_then_close(b"\x00\xff garbage, not HTTP \r\n\r\n" * 10)
 

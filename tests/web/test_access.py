@@ -1,5 +1,7 @@
 """Who is let in where: every route, as every kind of caller."""
 
+import re
+
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -27,6 +29,8 @@ PUBLIC = {
     "/api/v1/auth/login",
     "/api/v1/docs",
     "/api/v1/docs-json",
+    "/api/v1/open-data-dk-sharing/{organizationId}",
+    "/api/v1/open-data-dk-sharing/{organizationId}/data/{shareId}",
     "/api/v1/openapi.json",
     "/api/v1/healthcheck",
     "/healthz",
@@ -34,13 +38,16 @@ PUBLIC = {
     "/readyz",
 }
 
+SOME_UUID = "019b7d7e-0000-7000-8000-000000000000"
+
 
 def every_route() -> list[Route]:
     return build_routes(TokenSigner("k" * 32, 60), CollectorRegistry(), version="0")
 
 
 def concrete(route: Route) -> str:
-    return route.path.replace("{id}", "1").replace("{path*}", "hub/restart")
+    path = route.path.replace("{path*}", "hub/restart")
+    return re.sub(r"\{\w+\}", "1", re.sub(r"\{\w+:uuid\}", SOME_UUID, path))
 
 
 def test_only_these_routes_are_open_to_all() -> None:
@@ -173,6 +180,13 @@ async def test_things_of_another_organization_do_not_exist(cities: TwoCities) ->
         f"payload-decoder/{c.decoder}",
         f"data-target/{c.target}",
         f"datatarget-log/{c.target}",
+        f"data-target/{c.target}/unacknowledged",
+        f"data-target/{c.target}/unacknowledged?lease=30s",
+        f"data-target/{c.target}/dead-letters",
+        f"data-target/{c.target}/dead-letters/{SOME_UUID}",
+        f"data-target/{c.target}/attempts",
+        f"data-target/{c.target}/events",
+        f"data-target/{c.target}/replay",
         f"{CONNECTION}/{c.connection}",
     ):
         assert (await c.machine.call("GET", path)).status == 404, path
@@ -228,7 +242,15 @@ async def test_things_of_another_organization_cannot_be_changed(cities: TwoCitie
         ("POST", f"payload-decoder/{c.decoder}/replay", None),
         ("DELETE", f"payload-decoder/{c.decoder}", None),
         ("PUT", f"data-target/{c.target}", target),
+        ("POST", f"data-target/{c.target}/acknowledge", {"ids": [SOME_UUID]}),
+        ("POST", f"data-target/{c.target}/replay", {"sinceFailure": True}),
+        ("DELETE", f"data-target/{c.target}/replay/1", None),
         ("DELETE", f"data-target/{c.target}", None),
+        ("POST", f"data-target/{c.target}/rotate-secret", None),
+        ("POST", f"data-target/{c.target}/enable", None),
+        ("POST", f"data-target/{c.target}/disable", None),
+        ("POST", f"data-target/{c.target}/test", None),
+        ("POST", "data-target/testDataTarget", {"dataTargetId": c.target}),
         ("PUT", f"{CONNECTION}/{c.connection}", connection),
         ("PUT", f"{CONNECTION}/appendCopiedDevice/{c.connection}", {"deviceId": c.device}),
         ("DELETE", f"{CONNECTION}/{c.connection}", None),
@@ -251,6 +273,7 @@ async def test_things_of_another_organization_cannot_be_changed(cities: TwoCitie
         assert answer.status == 400, (method, path, answer)
     assert c.api.hub.changes == []
     assert c.api.hub.replays == []
+    assert c.api.hub.withdrawn == []
 
 
 async def test_ledger_is_asked_for_the_own_organizations(cities: TwoCities) -> None:

@@ -20,7 +20,7 @@ from protocols.targets.guard import Guard, GuardRules
 from protocols.targets.http_push import HttpPushTarget
 from protocols.targets.http_session import http_session
 from tests.support import receivers
-from tests.support.certificates import Authority
+from tests.support.receiver_certificates import Authority
 from tests.support.receivers import Receiver
 
 NAME = "receiver.example"

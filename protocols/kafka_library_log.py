@@ -9,8 +9,7 @@ from typing import Final
 
 import structlog
 
-from storage.kafka import events
-
+KAFKA_LIBRARY_REPORT: Final = "kafka.library.report"
 LIBRARY: Final = "aiokafka"
 
 _log = structlog.get_logger(__name__)
@@ -19,7 +18,7 @@ _log = structlog.get_logger(__name__)
 class _ToStructlog(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         _log.debug(
-            events.KAFKA_LIBRARY_REPORT,
+            KAFKA_LIBRARY_REPORT,
             logger=record.name,
             severity=record.levelname.lower(),
             text=record.getMessage(),

@@ -1,0 +1,141 @@
+"""Kafka: each message is a record in a topic of the receiver's.
+
+The value is the decoder's output and nothing else. Headers name the delivery, which is the same on
+every attempt (`webhook-id`), the time of the attempt, the message, its device and the type of the
+value; `tingbro-replay: 1` marks what a person asked to have sent again.
+
+Theory of operation. Records are written with `acks=all`, by requests of this module's own making on
+aiokafka's connections, and not by the library's producer. A producer keeps a queue, retries for as long as
+it likes and merges what several callers give it; giving one record up then means giving up all of
+them, and what it had given up may still be sent after what came later. Here a `deliver` is a request
+for each broker, sent once, whose answer says what became of every record: the engine has the queue and
+the retries. It needs no idempotent producer either, whose sequence numbers tell the repetitions of its own
+retries apart and know nothing of those of others: who reads tells them by `webhook-id`.
+
+A record that was not acknowledged in time may be written all the same. Its connection is ended then, so
+that it is written at once or never, and not behind those that the engine sends after it.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Self
+
+from aiokafka.errors import KafkaError
+
+from protocols.exchange import Exchange
+from protocols.targets._contract import DECODED, Delivered, Outcome, Push, Target, TargetResources
+from protocols.targets._kafka_answers import error_of_exception, not_connected
+from protocols.targets._kafka_cluster import Cluster, TopicRefused
+from protocols.targets._kafka_records import Fate, Record, RecordWriter, Written
+from protocols.targets._kafka_settings import KafkaTargetSettings, RecordKey, parse_kafka_settings
+from protocols.targets.policy import MAX_BATCH
+
+
+class KafkaTarget(Target):
+    kind: ClassVar[str] = "KAFKA"
+    setting_names: ClassVar[frozenset[str]] = frozenset(
+        {
+            "bootstrapServers",
+            "topic",
+            "key",
+            "timeout",
+            "securityProtocol",
+            "caCertificate",
+            "clientCertificate",
+            "saslMechanism",
+            "username",
+        }
+    )
+    secret_names: ClassVar[frozenset[str]] = frozenset({"clientKey", "password"})
+    batch_size: int = MAX_BATCH
+
+    def __init__(self, settings: KafkaTargetSettings, resources: TargetResources) -> None:
+        self._settings = settings
+        self._clock_s = resources.clock_s
+        self._cluster = Cluster(settings, resources.guard.resolve)
+        self._writer = RecordWriter(self._cluster, settings.topic, settings.timeout_s)
+        self._servers = ",".join(map(str, settings.servers))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._settings.topic} at {self._servers}>"
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, object], resources: TargetResources) -> Self:
+        return cls(parse_kafka_settings(settings, resources.guard), resources)
+
+    async def open(self) -> None:
+        """Find the topic, so that what is wrong is known before anything is sent."""
+        timeout_s = self._settings.timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._cluster.topic()
+        except TimeoutError:
+            raise not_connected(timeout_s) from None
+        except (KafkaError, OSError, TopicRefused) as error:
+            await self._cluster.close()
+            raise error_of_exception(error) from error
+
+    async def deliver(self, batch: Sequence[Push]) -> Sequence[Outcome]:
+        started_s = time.perf_counter()
+        fates: list[Fate] = []
+        try:
+            async with asyncio.timeout(self._settings.timeout_s):
+                await self._writer.write([self._record(push) for push in batch], fates)
+        except TimeoutError:
+            pass  # What is known by then is in the fates.
+        duration_s = time.perf_counter() - started_s
+        return [
+            self._outcome(push, fate, duration_s) for push, fate in zip(batch, fates, strict=True)
+        ]
+
+    async def close(self) -> None:
+        await self._cluster.close()
+
+    def _record(self, push: Push) -> Record:
+        now_s = self._clock_s()
+        headers = {
+            "webhook-id": push.delivery_id,
+            "webhook-timestamp": str(int(now_s)),
+            "tingbro-message-id": push.message_id,
+            "tingbro-device-id": str(push.device_id),
+            "content-type": push.content_type,
+        }
+        if push.is_replay:
+            headers["tingbro-replay"] = "1"
+        if push.event_type != DECODED:
+            headers["tingbro-event-type"] = push.event_type
+        key: str | None
+        match self._settings.key:
+            case RecordKey.DEVICE:
+                key = str(push.device_id)
+            case RecordKey.MESSAGE:
+                key = push.message_id
+            case RecordKey.NONE:
+                key = None
+        return Record(
+            key=None if key is None else key.encode(),
+            value=push.body,
+            headers=[(name, value.encode()) for name, value in headers.items()],
+            timestamp_ms=int(now_s * 1_000),
+        )
+
+    def _outcome(self, push: Push, fate: Fate, duration_s: float) -> Outcome:
+        if isinstance(fate, Written) and not push.is_test:
+            return Delivered(duration_s=duration_s)
+        exchange = Exchange(
+            url=f"kafka://{self._servers}/{self._settings.topic}",
+            address=fate.address if isinstance(fate, Written) else None,
+            sent_bytes=len(push.body),
+            response_excerpt=(
+                f"partition {fate.partition}, offset {fate.offset}"
+                if isinstance(fate, Written)
+                else None
+            ),
+            total_s=duration_s,
+        )
+        if isinstance(fate, Written):
+            return Delivered(duration_s=duration_s, exchange=exchange)
+        return type(fate)(
+            str(fate), fault=fate.fault, retry_after_s=fate.retry_after_s, exchange=exchange
+        )
