@@ -11,11 +11,12 @@ from protocols.messages import OrganizationId, TargetId
 from storage import unacknowledged
 from storage.acknowledgement import Acknowledgements
 from storage.database import Row, Transaction
+from storage.deliveries import STRICT_LANE
 from storage.instants import microseconds
 from storage.outbox import DeliveryState
 from storage.pull_cursor import PullCursor
 from storage.results import JobState
-from storage.tables.pipeline import delivery, delivery_attempt
+from storage.tables.pipeline import delivery, delivery_attempt, delivery_lane
 from storage.tables.targets import target_event
 from storage.unacknowledged import PullPage, PullQuery, Unacknowledged
 from tests.conformance.test_outbox import fail, fill, last_message_at, make_target
@@ -231,6 +232,19 @@ async def test_acknowledging_up_to_a_cursor_takes_exactly_what_its_reading_was_h
     assert (await pipeline.balance()).deliveries.pulled == 3
 
 
+async def test_what_another_reading_has_leased_since_is_not_acknowledged_by_the_first(
+    pipeline: Pipeline,
+) -> None:
+    await fill(pipeline, 1, 2)
+    first = await lease(pipeline)
+    second = await lease(pipeline, limit=1, now=NOW + HALF_A_MINUTE)
+    acknowledgements = Acknowledgements(pipeline.database)
+    done = await acknowledgements.up_to(TARGET, first.cursor, NOW + HALF_A_MINUTE)
+    assert list(done.delivery_ids) == ids(first)[1:]
+    done = await acknowledgements.up_to(TARGET, second.cursor, NOW + HALF_A_MINUTE)
+    assert list(done.delivery_ids) == ids(second)
+
+
 async def test_cursor_of_a_reading_without_lease_acknowledges_nothing(pipeline: Pipeline) -> None:
     await fill(pipeline, 1)
     page = await read(pipeline)
@@ -245,6 +259,20 @@ async def test_head_that_was_pulled_opens_its_lane(pipeline: Pipeline) -> None:
     assert await pipeline.outbox.blocked_lanes(TARGET) == []
     assert await pipeline.outbox.next_due_at(TARGET, now=NOW) is None
     assert await pipeline.waiting() == items[1:]
+
+
+async def test_head_that_was_pulled_opens_the_one_lane_of_a_target_in_strict_order(
+    pipeline: Pipeline,
+) -> None:
+    items = await fill(pipeline, 1, 2)
+    lane = {"target_id": TARGET, "device_id": STRICT_LANE, "due_at": microseconds(NOW) + 1}
+
+    def close(transaction: Transaction) -> None:
+        transaction.insert(delivery_lane, {**lane, "delivery_id": items[0].delivery_id})
+
+    await pipeline.database.write(close)
+    await Acknowledgements(pipeline.database).of_deliveries(TARGET, [items[0].delivery_id], NOW)
+    assert await pipeline.outbox.blocked_lanes(TARGET) == []
 
 
 async def test_lane_stays_closed_when_something_behind_its_head_was_pulled(

@@ -121,6 +121,19 @@ async def test_target_that_is_only_fetched_from_needs_no_more_than_the_list(scen
     assert (told, sorted(named)) == (scene.target, sorted(made))
 
 
+async def test_target_without_address_and_disabled_is_fetched_from_like_any_other(
+    api: Api,
+) -> None:
+    scene = await Scene(api).build(url=None)
+    await api.post(f"{scene.path}/disable", {}, 200)
+    made, dead = await scene.put(), await scene.put(state="dead")
+    page = await scene.get("lease=30s")
+    assert ids(page) == [made]
+    assert (await scene.acknowledge({"upTo": page["cursor"]}))["acknowledged"] == 1
+    assert ids(await api.get(f"{scene.path}/dead-letters")) == [dead]
+    assert (await api.post(f"{scene.path}/replay", {"sinceFailure": True}, 202))["estimate"] == 1
+
+
 async def test_lease_that_has_ended_gives_its_items_back(scene: Scene) -> None:
     made = await scene.put()
     await scene.get("lease=2m")

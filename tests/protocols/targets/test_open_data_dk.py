@@ -33,8 +33,7 @@ def test_events_cannot_be_sent_to_what_is_only_fetched(resources: TargetResource
     kind = discover()["OPENDATADK"]
     with pytest.raises(InvalidInput, match=r"`operationalEvents` cannot be used here.*\.$"):
         kind.from_settings({"operationalEvents": True}, resources)
-    target = kind.from_settings({"operationalEvents": False}, resources)
-    assert isinstance(target, kind)
+    assert isinstance(kind.from_settings({"operationalEvents": False}, resources), kind)
 
 
 async def test_push_that_reaches_it_all_the_same_is_refused_with_a_sentence(target: Target) -> None:
