@@ -14,6 +14,7 @@ from actors.runtime import ActorRef, ActorSystem, ChildSpec
 from actors.stores import Stores
 from protocols.messages import TargetId
 from storage.retention import ATTEMPTS_KEPT, RetentionKind
+from storage.target_standing import TargetStanding
 
 HOUSEKEEPING: Final = "housekeeping"
 """The name under which keeping house is owned."""
@@ -43,10 +44,12 @@ class House(Keeper):
         decoding: ActorRef[Any],
         writer: ActorRef[Any],
         wake: Callable[[Collection[TargetId]], None],
+        on_standings: Callable[[Sequence[TargetStanding]], None],
     ) -> "House":
         """The replays, and deleting what has been kept for longer than `kept`.
 
-        `wake` has targets read their outbox, see `RedeliveryActor`.
+        `wake` has targets read their outbox, see `RedeliveryActor`; for `on_standings` see
+        `HousekeepingActor`.
         """
         replay = {
             "deferred": stores.deferred,
@@ -65,6 +68,8 @@ class House(Keeper):
                 RetentionKind.TARGET_EVENTS: kept,
             },
             "outbox": stores.outbox,
+            "standings": stores.target_standings,
+            "on_standings": on_standings,
         }
         redelivery = {"slices": stores.redelivery_slices, "wake": wake}
         specs = (

@@ -15,6 +15,7 @@ from storage.results import ResultStore
 from storage.retention import Retention
 from storage.sealing import SecretBox
 from storage.target_settings import TargetSettings
+from storage.target_standing import TargetStandings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,7 @@ class Stores:
     target_settings: TargetSettings
     retention: Retention
     redelivery_slices: RedeliverySlices
+    target_standings: TargetStandings
 
     @classmethod
     def on(
@@ -62,4 +64,5 @@ class Stores:
             target_settings=TargetSettings(database, box),
             retention=Retention(database),
             redelivery_slices=RedeliverySlices(database),
+            target_standings=TargetStandings(database),
         )

@@ -47,6 +47,8 @@ async def harness() -> AsyncIterator[TargetHarness]:
                 "authorizationType": "SECRET_URL_PARAMETER",
                 "secretParameterName": "key",
                 "secretParameterValue": SECRET,
+                "envelope": False,
+                "batchSize": 1,
                 "signingKeys": [{"id": "k1", "secret": SIGNING_SECRET, "expiresAt": None}],
             },
             secret=SECRET,
