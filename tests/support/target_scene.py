@@ -95,6 +95,7 @@ class Scene:
         self, policy: DeliveryPolicy | None = None, *, capacity: int = CAPACITY
     ) -> ActorRef[TargetActor]:
         async def open_target(_target_id: TargetId) -> tuple[Target, DeliveryPolicy]:
+            await self.receiver.open()
             return self.receiver, policy or DeliveryPolicy()
 
         self.started += 1
