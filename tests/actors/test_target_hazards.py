@@ -1,7 +1,7 @@
 """What could leave deliveries lying, tear batches apart or let one message pass another."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from protocols.messages import MessageId, TargetId
 from protocols.targets import Delivered, Outcome, Push
 from protocols.targets.policy import DeliveryPolicy
 from storage.acknowledgement import Acknowledgements
-from storage.outbox import BlockedLane, OutboxItem
+from storage.leases import Lease
+from storage.outbox import BlockedLane, DeliveryOutcome, OutboxItem, TargetNote
 from storage.tables.pipeline import delivery
 from tests.support.pipeline import TARGET
 from tests.support.target_scene import BUSY, DOWN, BatchScene, Scene, target_scene
@@ -161,6 +162,31 @@ async def test_target_is_closed_when_what_is_needed_to_begin_cannot_be_read(
     scene.start()
     await scene.pass_time(1)
     assert opened == closed
+
+
+async def test_actor_that_stops_waits_for_outcomes_that_are_just_being_written(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, is_writing, may_write = scene.outbox.record, asyncio.Event(), asyncio.Event()
+
+    async def hesitate(
+        outcomes: Sequence[DeliveryOutcome],
+        lease: Lease | None = None,
+        note: TargetNote | None = None,
+    ) -> list[TargetId]:
+        is_writing.set()
+        await may_write.wait()
+        return await record(outcomes, lease, note)
+
+    monkeypatch.setattr(scene.outbox, "record", hesitate)
+    await scene.make(1)
+    actor = scene.start()
+    await is_writing.wait()
+    stopping = asyncio.create_task(scene.system.stop_child(actor.path))
+    await scene.clock.settle()
+    may_write.set()
+    await stopping
+    assert (await scene.pipeline.balance()).deliveries.delivered == 1
 
 
 class TestBatches:
