@@ -12,7 +12,7 @@ from actors.messages import DeliveriesCreated, DeliveriesWithdrawn, LookIntoOutb
 from protocols.errors import DeliveryFault, DeliveryRetryable
 from protocols.messages import MessageId, TargetId
 from protocols.targets import Delivered, Outcome, Push
-from protocols.targets.policy import DeliveryPolicy
+from protocols.targets.policy import DeliveryPolicy, Ordering
 from storage.acknowledgement import Acknowledgements
 from storage.leases import Lease
 from storage.outbox import BlockedLane, DeliveryOutcome, OutboxItem, TargetNote
@@ -187,6 +187,37 @@ async def test_actor_that_stops_waits_for_outcomes_that_are_just_being_written(
     may_write.set()
     await stopping
     assert (await scene.pipeline.balance()).deliveries.delivered == 1
+
+
+async def test_target_that_becomes_strict_lets_nothing_pass_what_has_failed(scene: Scene) -> None:
+    made = [item.message_id for item in await scene.make(1)]
+    scene.receiver.fail_with(BUSY)
+    actor = scene.start(DeliveryPolicy(ordering=Ordering.PER_DEVICE))
+    await scene.pass_time(1)
+    await scene.system.stop_child(actor.path)
+    made += [item.message_id for item in await scene.make(2, 1)]
+    scene.receiver.heal()
+    scene.start(DeliveryPolicy(ordering=Ordering.STRICT))
+    await scene.pass_time(30)
+    assert scene.receiver.pushed == [made[0], *made]
+
+
+@pytest.mark.parametrize("before", [Ordering.STRICT, Ordering.NONE])
+async def test_target_that_is_ordered_by_device_from_now_on_has_what_failed_wait_for_nobody_else(
+    scene: Scene, before: Ordering
+) -> None:
+    (first,) = [item.message_id for item in await scene.make(1)]
+    scene.receiver.fail_with(BUSY)
+    actor = scene.start(DeliveryPolicy(ordering=before))
+    await scene.pass_time(1)
+    await scene.system.stop_child(actor.path)
+    second, other = [item.message_id for item in await scene.make(1, 2)]
+    scene.receiver.heal()
+    scene.start(DeliveryPolicy(ordering=Ordering.PER_DEVICE))
+    await scene.pass_time(1)
+    assert scene.receiver.pushed == [first, other]
+    await scene.pass_time(30)
+    assert scene.receiver.pushed == [first, other, first, second]
 
 
 class TestBatches:
