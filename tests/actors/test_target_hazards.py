@@ -220,6 +220,25 @@ async def test_target_that_is_ordered_by_device_from_now_on_has_what_failed_wait
     assert scene.receiver.pushed == [first, other, first, second]
 
 
+async def test_receiver_that_wants_quiet_is_left_alone_over_a_restart(scene: Scene) -> None:
+    await scene.make(1)
+    throttled = DeliveryRetryable(
+        "Fewer.", fault=DeliveryFault.THROTTLED, status_code=429, retry_after_s=300
+    )
+    scene.receiver.fail_with(throttled)
+    actor = scene.start()
+    await scene.pass_time(2)
+    await scene.system.stop_child(actor.path)
+    await scene.make(2)
+    scene.receiver.heal()
+    scene.start()
+    await scene.pass_time(280)
+    assert len(scene.receiver.pushed) == 1
+    await scene.pass_time(30)
+    assert (await scene.pipeline.balance()).deliveries.delivered == 2
+    assert (await scene.outbox.health(TARGET)).open_until is None
+
+
 class TestBatches:
     """Those that travel as one thing."""
 
