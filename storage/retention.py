@@ -51,11 +51,13 @@ class RetentionKind(StrEnum):
     TARGET_EVENTS = "target_events"
 
 
+# Locked where rows are booked as deleted: two processes may both keep house for a moment.
 _OLD_DELIVERIES = (
     select(delivery.c.delivery_id, delivery.c.organization_id, delivery.c.state)
     .where(delivery.c.delivery_id < bindparam("before"), delivery.c.settled_at.is_not(None))
     .order_by(delivery.c.delivery_id)
     .limit(SLICE_ROWS)
+    .with_for_update()
 )
 _OLD_MESSAGES = (
     select(message.c.message_id)
@@ -66,6 +68,7 @@ _OLD_MESSAGES = (
     )
     .order_by(message.c.message_id)
     .limit(SLICE_ROWS)
+    .with_for_update(of=message)
 )
 _JOBS = select(message_job.c.organization_id, message_job.c.state).where(
     message_job.c.message_id.in_(bindparam("ids", expanding=True))
