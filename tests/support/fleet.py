@@ -56,9 +56,9 @@ class Fleet:
 
     def __enter__(self) -> Self:
         self.migrate()
+        self.launch()
         for process in self.processes:
-            self._stack.enter_context(_Kept(process))
-        self.start()
+            process.wait_until_ready()
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -90,6 +90,12 @@ class Fleet:
         starting = [process for process in self.processes if not process.is_running]
         with ThreadPoolExecutor(len(starting) or 1) as pool:
             list(pool.map(HubProcess.start, starting))
+
+    def launch(self) -> None:
+        """Start every process and wait for none; `__exit__` ends them, as it does after `__enter__`."""
+        for process in self.processes:
+            self._stack.enter_context(_Kept(process))
+            process.launch()
 
     def add_worker(self) -> HubProcess:
         """Start one more worker and return it when it is ready."""
