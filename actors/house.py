@@ -54,6 +54,7 @@ class House(Keeper):
                 RetentionKind.DELIVERIES: kept,
                 RetentionKind.MESSAGES: kept,
                 RetentionKind.SOURCE_KEYS: stores.journal.source_key_window,
+                RetentionKind.TARGET_EVENTS: kept,
             },
             "outbox": stores.outbox,
         }

@@ -1,4 +1,8 @@
-"""HousekeepingActor: deletes what has been kept long enough, and cancels what cannot be delivered.
+"""HousekeepingActor: deletes what has been kept long enough, and ends what cannot be delivered.
+
+What waits for a target that is gone is cancelled. What is past its time is expired by its
+target's actor when it comes to it; here the rest is: behind an open breaker, of disabled targets and of those
+that are only pulled from.
 
 Messages that are being decoded while their target is deleted make deliveries for it afterwards; so
 the orphans are looked for time and again, not only when a target goes.
@@ -20,6 +24,10 @@ from storage.outbox import Outbox
 from storage.retention import Retention, RetentionKind
 
 _ROUND_S = 60.0
+# How often all that waits is looked at, and not only the oldest.
+_THOROUGH_EVERY = 60
+# Until then it is left to the actor of the target, whose last attempt may be under way.
+_EXPIRY_GRACE = timedelta(minutes=5)
 _PAUSE_S = 0.05
 
 log = structlog.get_logger(__name__)
@@ -40,6 +48,7 @@ class HousekeepingActor(Actor):
         self._outbox = outbox
         self._retention = retention
         self._keep = keep
+        self._rounds = 0
 
     def on_start(self) -> None:
         self.schedule(_ROUND_S, Tick())
@@ -50,6 +59,7 @@ class HousekeepingActor(Actor):
                 await self._cancel_orphans()
             case Tick():
                 await self._cancel_orphans()
+                await self._expire()
                 for kind, kept in self._keep.items():
                     await self._delete(kind, kept)
                 self.schedule(_ROUND_S, Tick())
@@ -59,6 +69,16 @@ class HousekeepingActor(Actor):
     async def _cancel_orphans(self) -> None:
         for target_id in await self._outbox.targets_gone():
             await self._outbox.cancel_for_target(target_id, reason="The data target was deleted.")
+
+    async def _expire(self) -> None:
+        is_thorough = self._rounds % _THOROUGH_EVERY == 0
+        self._rounds += 1
+        for target_id in await self._outbox.targets_with_waiting():
+            expired = await self._outbox.expire(
+                target_id, grace=_EXPIRY_GRACE, is_thorough=is_thorough
+            )
+            if expired:
+                log.warning(events.HOUSEKEEPING_EXPIRE, target_id=target_id, count=expired)
 
     async def _delete(self, kind: RetentionKind, kept: timedelta) -> None:
         older_than = self.clock.now() - kept

@@ -55,6 +55,7 @@ from protocols.decoders import DecoderPool
 from protocols.errors import InvalidInput, NotFound
 from protocols.messages import DeviceId, TargetId
 from protocols.targets import Target, TargetResources, discover
+from protocols.targets.policy import DeliveryPolicy, parse_policy
 from storage.journal import Appended, JournalAppender, PartitionStatus
 from storage.journal_overview import JournalOverview
 from storage.outbox import outbox_items
@@ -240,14 +241,15 @@ class Hub:
         if (wake_ups := self.system.find(paths.WAKE_UPS)) is not None:
             wake_ups.tell(WakeElsewhere(target_ids))
 
-    async def _open_target(self, target_id: TargetId) -> Target:
+    async def _open_target(self, target_id: TargetId) -> tuple[Target, DeliveryPolicy]:
         row = await self._stores.target_settings.load(target_id)
         kind = discover().get(row.kind)
         if kind is None:
             raise InvalidInput(f"Data targets of type {row.kind} are not available.")
+        policy = parse_policy(row.settings, kind.ordering)
         target = kind.from_settings(row.settings, self.target_resources)
         await target.open()
-        return target
+        return target, policy
 
     # -- messages ----------------------------------------------------------------------------
 

@@ -1,28 +1,48 @@
-"""The order of deliveries to one data target: one lane for each device, one in flight in each.
+"""The order of deliveries to one data target: lanes, and one delivery in flight in each.
 
-A lane is ready when its head may be sent. A head that failed blocks its lane until it is due again:
-the lane's items are then forgotten here, because the outbox holds them, and one device in back-off
-must not fill the memory that the others need. A replayed delivery has a lane of its own: it never
-enters the live order.
+In the usual order each device has a lane; in strict order there is one for all; without order there
+is none. A lane is ready when its head may be sent. A head that failed blocks its lane until it is
+due again: the lane's items are then forgotten here, because the outbox holds them, and one device in
+back-off must not fill the memory that the others need. What is replayed and what stepped aside has a
+lane of its own each: it never enters the live order.
+
+Where several deliveries travel as one thing, a *batch* takes as many from the front of each lane as
+there is room for: they arrive together, so that their order is kept. One that has been tried is
+frozen: its items are together again on every later attempt.
 """
 
 from collections import deque
 from collections.abc import Collection, Iterable
 from datetime import datetime
 
-from protocols.messages import DeliveryId, DeviceId
-from storage.outbox import OutboxItem
+from protocols.messages import DeliveryId
+from protocols.targets.policy import Ordering
+from storage.deliveries import STRICT_LANE
+from storage.outbox import BlockedLane, OutboxItem
+
+Key = int | DeliveryId
+
+
+class _Lane:
+    """`taken` of the items, those at the front, are in flight."""
+
+    __slots__ = ("items", "taken")
+
+    def __init__(self, item: OutboxItem) -> None:
+        self.items = deque((item,))
+        self.taken = 0
 
 
 class Lanes:
     """A cache of what the outbox holds, at most `capacity` items; owned by one TargetActor."""
 
-    def __init__(self, *, capacity: int) -> None:
+    def __init__(self, *, capacity: int, ordering: Ordering = Ordering.PER_DEVICE) -> None:
         self._capacity = capacity
-        self._lanes: dict[DeviceId | DeliveryId, deque[OutboxItem]] = {}
-        self._ready: deque[DeviceId | DeliveryId] = deque()
-        self._blocked: dict[DeviceId, datetime] = {}
-        self._known: set[DeliveryId] = set()
+        self._ordering = ordering
+        self._lanes: dict[Key, _Lane] = {}
+        self._ready: deque[Key] = deque()
+        self._blocked: dict[int, datetime] = {}
+        self._known: dict[DeliveryId, Key] = {}
 
     def __len__(self) -> int:
         return len(self._known)
@@ -40,6 +60,12 @@ class Lanes:
     def has_ready(self) -> bool:
         return bool(self._ready)
 
+    def lane_of(self, item: OutboxItem) -> int | None:
+        """Return the lane that an item stands in; None for one that stands in none."""
+        if item.generation or item.is_aside or self._ordering is Ordering.NONE:
+            return None
+        return STRICT_LANE if self._ordering is Ordering.STRICT else item.device_id
+
     def add(self, items: Iterable[OutboxItem]) -> bool:
         """Take items in order; return False if some were left to the outbox for lack of room.
 
@@ -48,63 +74,125 @@ class Lanes:
         for item in items:
             if item.delivery_id in self._known:
                 continue
-            if item.device_id in self._blocked and not item.generation:
+            lane = self.lane_of(item)
+            if lane is not None and lane in self._blocked:
                 continue
             if len(self._known) >= self._capacity:
                 return False
-            self._append(item)
+            self._append(item, item.delivery_id if lane is None else lane)
         return True
 
     def take(self) -> OutboxItem | None:
         """Return the next head that may be sent; its lane stays closed until `done` or `block`."""
         if not self._ready:
             return None
-        return self._lanes[self._ready.popleft()][0]
+        lane = self._lanes[self._ready.popleft()]
+        lane.taken = 1
+        return lane.items[0]
+
+    def take_batch(self, most: int, most_bytes: int) -> list[OutboxItem]:
+        """Return what goes out together next: a frozen batch whole, else up to so many items."""
+        if not self._ready:
+            return []
+        batch_id = self._lanes[self._ready[0]].items[0].batch_id
+        if batch_id is not None:
+            return self._take_frozen(batch_id)
+        taken: list[OutboxItem] = []
+        size = 0
+        for key in list(self._ready):
+            lane = self._lanes[key]
+            for item in list(lane.items):
+                size += len(item.body)
+                if item.batch_id is not None or (taken and size > most_bytes):
+                    break
+                lane.taken += 1
+                taken.append(item)
+                if len(taken) == most:
+                    break
+            if lane.taken:
+                self._ready.remove(key)
+            if len(taken) == most or size > most_bytes:
+                break
+        return taken
 
     def done(self, item: OutboxItem) -> None:
-        """Open the lane again: its head has come to its end."""
-        key = _key(item)
-        lane = self._lanes[key]
-        lane.popleft()
-        self._known.discard(item.delivery_id)
-        if lane:
-            self._ready.append(key)
-        else:
+        """Open the lane again, once all that was taken of it has come to its end."""
+        key = self._key(item)
+        self._known.pop(item.delivery_id, None)
+        lane = self._lanes.get(key)
+        if lane is None:
+            return
+        lane.items.popleft()
+        lane.taken -= 1
+        if not lane.items:
             del self._lanes[key]
+        elif not lane.taken:
+            self._ready.append(key)
 
     def block(self, item: OutboxItem, due_at: datetime) -> None:
         """Forget the lane: its head is in back-off and the outbox holds it and all behind it."""
-        for waiting in self._lanes.pop(_key(item)):
-            self._known.discard(waiting.delivery_id)
-        if not item.generation:
-            self._blocked[item.device_id] = due_at
+        lane = self._lanes.pop(self._key(item), None)
+        if lane is not None:
+            for waiting in lane.items:
+                self._known.pop(waiting.delivery_id, None)
+        if (number := self.lane_of(item)) is not None:
+            self._blocked[number] = due_at
 
-    def keep_blocked(self, dues: Iterable[tuple[DeviceId, datetime]]) -> None:
+    def withdraw(self, delivery_ids: Collection[DeliveryId]) -> None:
+        """Forget these, which have come to another end; what is in flight of them stays until then."""
+        leaving = {one: self._known[one] for one in delivery_ids if one in self._known}
+        for key in set(leaving.values()):
+            lane = self._lanes[key]
+            in_flight, waiting = list(lane.items)[: lane.taken], list(lane.items)[lane.taken :]
+            stay = [item for item in waiting if item.delivery_id not in leaving]
+            for item in waiting:
+                if item.delivery_id in leaving:
+                    del self._known[item.delivery_id]
+            lane.items = deque(in_flight + stay)
+            if not lane.items:
+                del self._lanes[key]
+                self._ready.remove(key)
+
+    def keep_blocked(self, lanes: Iterable[BlockedLane]) -> None:
         """Learn which lanes were in back-off before this cache was made."""
-        self._blocked.update(dues)
+        self._blocked.update((lane.lane, lane.due_at) for lane in lanes)
 
-    def unblock(self, now: datetime, *, but: Collection[DeviceId] = ()) -> None:
+    def unblock(self, now: datetime, *, but: Collection[int | None] = ()) -> None:
         """Let the lanes that are due take items again, just before the outbox is read for them.
 
         `but` are those whose head the outbox does not know to be in back-off yet.
         """
-        for device_id in [
-            device_id
-            for device_id, due_at in self._blocked.items()
-            if due_at <= now and device_id not in but
+        for lane in [
+            lane for lane, due_at in self._blocked.items() if due_at <= now and lane not in but
         ]:
-            del self._blocked[device_id]
+            del self._blocked[lane]
 
-    def _append(self, item: OutboxItem) -> None:
-        key = _key(item)
-        self._known.add(item.delivery_id)
+    def unblock_all(self, *, but: Collection[int | None] = ()) -> None:
+        """Believe of no lane that it is blocked, but of those of `but`: the outbox knows better."""
+        self._blocked = {lane: due for lane, due in self._blocked.items() if lane in but}
+
+    def _take_frozen(self, batch_id: DeliveryId) -> list[OutboxItem]:
+        taken: list[OutboxItem] = []
+        for key in list(self._ready):
+            lane = self._lanes[key]
+            for item in lane.items:
+                if item.batch_id != batch_id:
+                    break
+                lane.taken += 1
+                taken.append(item)
+            if lane.taken:
+                self._ready.remove(key)
+        return taken
+
+    def _append(self, item: OutboxItem, key: Key) -> None:
+        self._known[item.delivery_id] = key
         lane = self._lanes.get(key)
         if lane is None:
-            self._lanes[key] = deque((item,))
+            self._lanes[key] = _Lane(item)
             self._ready.append(key)
         else:
-            lane.append(item)
+            lane.items.append(item)
 
-
-def _key(item: OutboxItem) -> DeviceId | DeliveryId:
-    return item.delivery_id if item.generation else item.device_id
+    def _key(self, item: OutboxItem) -> Key:
+        lane = self.lane_of(item)
+        return item.delivery_id if lane is None else lane

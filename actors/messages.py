@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from protocols.decoders import DecodeOutcome, DecodeRequest
-from protocols.messages import DeviceId, TargetId, Uplink
+from protocols.messages import DeliveryId, DeviceId, TargetId, Uplink
 from storage.deferred import DeferredMessage
 from storage.device_state import DeviceStateRow
 from storage.journal import Cursors, JournalEntry
@@ -211,6 +211,13 @@ class DeliveriesCreated:
     """These deliveries of one target are in the outbox."""
 
     items: list[OutboxItem]
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveriesWithdrawn:
+    """These deliveries of one target have come to their end without it: do not send them."""
+
+    delivery_ids: Collection[DeliveryId]
 
 
 @dataclass(frozen=True, slots=True)

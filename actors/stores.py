@@ -12,6 +12,7 @@ from storage.outbox import Outbox
 from storage.plans import PlanStore
 from storage.results import ResultStore
 from storage.retention import Retention
+from storage.sealing import SecretBox
 from storage.target_settings import TargetSettings
 
 
@@ -40,9 +41,11 @@ class Stores:
         *,
         journal: JournalReader,
         appender: JournalAppender | None,
+        box: SecretBox,
         results: ResultStore | None = None,
     ) -> "Stores":
-        """Put them together. `results` is for who wants to hold commits up."""
+        """Put them together. `box` opens the secrets of data targets; `results` is for who wants to
+        hold commits up."""
         return cls(
             database=database,
             appender=appender,
@@ -54,6 +57,6 @@ class Stores:
             device_states=DeviceStates(database),
             device_keys=DeviceKeys(database),
             plans=PlanStore(database),
-            target_settings=TargetSettings(database),
+            target_settings=TargetSettings(database, box),
             retention=Retention(database),
         )

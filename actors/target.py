@@ -1,12 +1,7 @@
 """TargetActor: sends what the outbox holds for one data target, in order, until it has arrived.
 
-Theory of operation. The outbox on disk is the truth; `Lanes` is a cache of it. New deliveries come
-straight from the writer while the cache keeps up. When it is full the actor is *behind*: it ignores
-what the writer tells and reads the outbox again as soon as there is room. While a read is under way
-what the writer tells is collected beside it (`_fresh`) and added after what was read, so that
-neither a delivery nor the order of a device's deliveries is lost between the two. A lane that is due
-stays closed until its failed head is on disk as such: before that the outbox would hand out what
-stands behind it, and not the head.
+What it holds of the outbox, and when it looks into it, is `OutboxCache`'s. Whether anything may go
+now is asked of the target's breaker, its pace and the tenure; what an attempt means is `Judge`'s to say.
 
 A failed attempt is written with the time of the next one; a restart therefore neither repeats the
 waiting nor skips it. Outcomes are written in batches: whatever has come to an end while the last
@@ -22,41 +17,57 @@ once, and its successor sends again what was in flight, under the same id.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
 from actors import events
-from actors.lanes import Lanes
-from actors.messages import DeliveriesCreated, LookIntoOutbox, ResumeSending, Tick
+from actors.breaker import Breaker
+from actors.head_of_line import HeadsOfLine
+from actors.judgement import EXPIRY_GRACE, Judge
+from actors.messages import (
+    DeliveriesCreated,
+    DeliveriesWithdrawn,
+    LookIntoOutbox,
+    ResumeSending,
+    Tick,
+)
+from actors.outbox_cache import OutboxCache
+from actors.outcome_recorder import OutcomeRecorder
 from actors.ownership import SOLE_TENURE, Tenure
+from actors.pacing import Pace
 from actors.runtime import Actor, Timer
+from actors.target_condition import TargetCondition
 from protocols.errors import (
     ConnectionLost,
     DeliveryError,
+    DeliveryFault,
     DeliveryRefused,
     DeliveryRetryable,
     InvalidInput,
     LeaseLost,
     NotFound,
 )
-from protocols.messages import DeliveryId, DeviceId, TargetId
+from protocols.identifiers import new_delivery_id
+from protocols.messages import DeliveryId, TargetId
 from protocols.targets import Delivered, Outcome, Push, Target
-from protocols.targets.schedule import next_delay_s
-from storage.outbox import DeliveryOutcome, DeliveryState, Outbox, OutboxItem
+from protocols.targets.policy import DeliveryPolicy
+from storage.outbox import DeliveryOutcome, Outbox, OutboxItem, TargetNote
+from storage.target_events import NewEvent, TargetEventType
 
-CAPACITY = 1_000
-# Enough to keep a receiver busy over its round trip; more only fills its queue.
-MAX_IN_FLIGHT = 16
-_STOP_PATIENCE_S = 3.0
+CAPACITY: Final = 1_000
+_STOP_PATIENCE_S: Final = 3.0
 # Of what is left for stopping the process, what waiting for receivers may take.
-_STOP_SHARE = 0.5
+_STOP_SHARE: Final = 0.5
 # A tenure that is too short is renewed within this time, or not at all.
-_RESUME_S = 0.5
-# Looking on a mere suspicion takes at most a fifth of the time: reading what waits behind a receiver
-# that is away for long costs up to seconds.
-_REST_PER_LOOK = 4.0
+_RESUME_S: Final = 0.5
+# Differences of instants are rounded: who waits for less may find that no time has passed.
+_SHORTEST_WAIT_S: Final = 0.001
+# What travels together is collected for so long, unless there is enough before.
+_COLLECT_S: Final = 0.2
+_BATCH_BYTES: Final = 1024 * 1024
+
+OpenTarget = Callable[[TargetId], Awaitable[tuple[Target, DeliveryPolicy]]]
 
 log = structlog.get_logger(__name__)
 
@@ -69,61 +80,89 @@ class TargetActor(Actor):
         target_id: TargetId,
         *,
         outbox: Outbox,
-        open_target: Callable[[TargetId], Awaitable[Target]],
+        open_target: OpenTarget,
         tenure: Tenure = SOLE_TENURE,
+        on_listeners: Callable[[Sequence[TargetId]], None] = lambda _target_ids: None,
         capacity: int = CAPACITY,
-        max_in_flight: int = MAX_IN_FLIGHT,
     ) -> None:
-        """`open_target` makes the target ready, see `Target.from_settings` and `Target.open`."""
+        """`open_target` makes the target ready, see `Target.from_settings` and `Target.open`;
+        `on_listeners` is told of other targets that deliveries were made for."""
         super().__init__()
         self._target_id = target_id
         self._outbox = outbox
         self._open_target = open_target
         self._tenure = tenure
-        self._max_in_flight = max_in_flight
         self._capacity = capacity
-        self._lanes = Lanes(capacity=capacity)
         self._target: Target | None = None
-        self._behind = True
-        self._reading = False
-        self._must_read_again = False
-        self._fresh: list[OutboxItem] = []
+        self._recorder = OutcomeRecorder(
+            outbox,
+            tenure,
+            create_task=self.create_task,
+            take_note=self._take_note,
+            on_recorded=self._recorded,
+            on_refused=self._stop_for_successor,
+            on_listeners=on_listeners,
+        )
+        self._adopt(DeliveryPolicy())
         self._senders: set[asyncio.Task[None]] = set()
-        self._outcomes: list[DeliveryOutcome] = []
-        self._unrecorded: dict[DeliveryId, DeviceId] = {}
-        self._recording = False
-        self._due_timer: Timer | None = None
-        self._due_s = 0.0
         self._resume_timer: Timer | None = None
-        self._must_look = False
-        self._may_look_s = 0.0
+        self._resume_s = 0.0
+        self._collecting_until_s: float | None = None
         self._stopping = False
         self._is_refused = False
 
-    @property
-    def in_flight(self) -> int:
-        return len(self._senders)
+    def _adopt(self, policy: DeliveryPolicy) -> None:
+        monotonic = self.clock.monotonic
+        self._breaker = Breaker(monotonic, most_in_flight=policy.max_in_flight)
+        self._condition = TargetCondition(self._breaker, self.clock.now)
+        self._heads = HeadsOfLine(self._breaker)
+        self._judge = Judge(policy, self._condition, self._heads)
+        self._pace = Pace(policy.max_rate_per_s, monotonic)
+        self._cache = OutboxCache(
+            self._target_id,
+            self._outbox,
+            capacity=self._capacity,
+            ordering=policy.ordering,
+            unrecorded=self._recorder.unrecorded,
+            clock=self.clock,
+            schedule=self.schedule,
+        )
+        self._lanes = self._cache.lanes
+
+    # -- life --------------------------------------------------------------------------------
 
     async def on_start(self) -> None:
+        health = await self._outbox.health(self._target_id)
+        if health.disabled_at is not None:
+            return
         try:
-            self._target = await self._open_target(self._target_id)
+            target, policy = await self._open_target(self._target_id)
         except (InvalidInput, NotFound, DeliveryRefused) as error:
             log.warning(events.TARGET_MISCONFIGURE, target_id=self._target_id, reason=str(error))
             return
         except DeliveryRetryable as error:
             raise ConnectionLost(str(error)) from error
-        self._lanes.keep_blocked(await self._outbox.blocked_lanes(self._target_id))
+        self._adopt(policy)
+        if not target.takes_pushes:
+            await target.close()
+            return
+        self._condition.restore(health)
+        blocked = await self._outbox.blocked_lanes(self._target_id)
+        self._lanes.keep_blocked(blocked)
+        self._heads.restore(blocked, self.clock.monotonic())
+        self._target = target
         self._pump()
 
     def on_receive(self, message: Any) -> None:
         match message:
             case DeliveriesCreated():
-                self._add(message.items)
+                self._cache.add(message.items)
+            case DeliveriesWithdrawn():
+                self._cache.withdraw(message.delivery_ids)
             case Tick():
-                self._due_timer = None
-                self._behind = self._must_read_again = True
+                self._cache.on_due()
             case LookIntoOutbox():
-                self._look()
+                self._cache.look()
             case ResumeSending():
                 self._resume_timer = None
             case _:
@@ -137,7 +176,7 @@ class TargetActor(Actor):
             patience_s = self._tenure.act_limit_s or _STOP_PATIENCE_S
             left_s = self.system.stop_time_left_s() * _STOP_SHARE
             await asyncio.wait(self._senders, timeout=min(patience_s, left_s))
-        await self._record()
+        await self._recorder.record()
         await self._close()
 
     async def on_restart(self, error: Exception | None) -> None:
@@ -149,102 +188,110 @@ class TargetActor(Actor):
         if target is not None:
             await target.close()
 
-    def _add(self, items: list[OutboxItem]) -> None:
-        # A reading of the outbox may have been quicker than the word of the commit.
-        items = [item for item in items if item.delivery_id not in self._unrecorded]
-        if self._reading:
-            self._fresh.extend(items[: self._capacity - len(self._fresh) + 1])
-        elif not self._behind and not self._lanes.add(items):
-            self._behind = True
+    # -- sending -----------------------------------------------------------------------------
 
     def _pump(self) -> None:
         if self._target is None or self._stopping:
             return
-        if self._behind and not self._reading and self._lanes.room >= self._capacity // 4:
-            self._reading = True
+        if self._cache.wants_read:
+            self._cache.begin_read()
             self.create_task(self._read())
-        if self._lanes.has_ready and not self._may_begin():
-            return
         batch_size = self._target.batch_size
-        while self._lanes.has_ready and len(self._senders) < self._max_in_flight:
-            sender = self.create_task(self._send(self._target, batch_size))
+        while self._lanes.has_ready and self._may_begin(len(self._senders) + 1):
+            sender = self.create_task(self._send(self._target))
             self._senders.add(sender)
             sender.add_done_callback(self._senders.discard)
             if len(self._senders) * batch_size >= len(self._lanes):
                 return
 
-    def _may_begin(self) -> bool:
-        """Whether a send may begin now; if not, see to it that this is asked again."""
-        if self._tenure.may_begin():
-            return True
-        if self._resume_timer is None:
-            self._resume_timer = self.schedule(_RESUME_S, ResumeSending())
-        return False
-
-    def _look(self) -> None:
-        """Read the outbox, though not at once if reading it takes long."""
-        rest_s = self._may_look_s - self.clock.monotonic()
-        if self._reading:
-            self._must_look = True
-        elif rest_s > 0:
-            self._wake_in(rest_s)
-        else:
-            self._behind = self._must_read_again = True
-
     async def _read(self) -> None:
-        """Fill the cache from the outbox; a target whose cache covers the outbox is not behind."""
-        now, began_s = self.clock.now(), self.clock.monotonic()
-        limit = self._lanes.room
-        self._must_read_again = False
-        self._lanes.unblock(now, but=set(self._unrecorded.values()))
-        excluding = self._lanes.known | self._unrecorded.keys()
-        try:
-            items = await self._outbox.waiting(
-                self._target_id, now=now, limit=limit, excluding=excluding
-            )
-            due_at = await self._outbox.next_due_at(self._target_id)
-        finally:
-            fresh, self._fresh = self._fresh, []
-            self._reading = False
-        self._behind = self._must_read_again or len(items) >= limit or len(fresh) > self._capacity
-        self._lanes.add(items)
-        if not self._behind and not self._lanes.add(fresh):
-            self._behind = True
-        if due_at is not None:
-            self._wake_in((due_at - now).total_seconds())
-        self._rest(self.clock.monotonic() - began_s)
+        await self._cache.read()
         self._pump()
 
-    def _rest(self, read_s: float) -> None:
-        rest_s = _REST_PER_LOOK * read_s
-        self._may_look_s = self.clock.monotonic() + rest_s
-        if self._must_look:
-            self._must_look = False
-            self._wake_in(rest_s)
+    def _may_begin(self, in_flight: int) -> bool:
+        """Whether one of so many attempts may begin now; if not, see to it that this is asked again."""
+        if self._stopping or self._target is None or self._condition.is_disabled:
+            return False
+        if in_flight > self._breaker.allowance:
+            # When it is not the breaker that is open, who is in flight asks again.
+            return self._not_before(self._breaker.wait_s)
+        if self._pace.wait_s > 0:
+            return self._not_before(self._pace.wait_s)
+        if not self._tenure.may_begin():
+            return self._not_before(_RESUME_S)
+        if self._target.freezes_batches and self._collect_s > 0:
+            return self._not_before(self._collect_s)
+        return True
 
-    def _wake_in(self, delay_s: float) -> None:
-        """Read the outbox again in so many seconds, or before if that is planned already."""
-        due_s = self.clock.monotonic() + max(0.0, delay_s)
-        if self._due_timer is not None:
-            if self._due_s <= due_s:
-                return
-            self._due_timer.cancel()
-        self._due_s = due_s
-        self._due_timer = self.schedule(max(0.0, delay_s), Tick())
+    def _not_before(self, wait_s: float) -> bool:
+        if wait_s > 0:
+            wait_s = max(wait_s, _SHORTEST_WAIT_S)
+            resume_s = self.clock.monotonic() + wait_s
+            if self._resume_timer is None or resume_s < self._resume_s:
+                if self._resume_timer is not None:
+                    self._resume_timer.cancel()
+                self._resume_s = resume_s
+                self._resume_timer = self.schedule(wait_s, ResumeSending())
+        return False
 
-    async def _send(self, target: Target, batch_size: int) -> None:
-        while not self._stopping and self._may_begin():
-            items: list[OutboxItem] = []
-            while len(items) < batch_size and (item := self._lanes.take()) is not None:
-                items.append(item)
+    @property
+    def _collect_s(self) -> float:
+        """For how long more is still to be collected before a batch goes out."""
+        assert self._target is not None
+        now_s = self.clock.monotonic()
+        if len(self._lanes) >= self._target.batch_size:
+            return 0.0
+        if self._collecting_until_s is None:
+            self._collecting_until_s = now_s + _COLLECT_S
+        return self._collecting_until_s - now_s
+
+    async def _send(self, target: Target) -> None:
+        while self._lanes.has_ready and self._may_begin(len(self._senders)):
+            items = self._without_expired(self._take(target))
             if not items:
+                continue
+            self._pace.take(len(items))
+            batch_id = await self._freeze(items) if target.freezes_batches else None
+            if self._stopping:
                 return
             started_s = self.clock.monotonic()
-            answers = await self._attempt(target, [_push(item) for item in items])
+            answers = await self._attempt(target, [_push(item, batch_id) for item in items])
             duration_s = self.clock.monotonic() - started_s
-            for item, answer in zip(items, answers, strict=True):
-                self._finish(item, answer, duration_s)
+            self._finish(target, items, answers, duration_s)
             self._pump()
+
+    def _take(self, target: Target) -> list[OutboxItem]:
+        if target.freezes_batches:
+            self._collecting_until_s = None
+            return self._lanes.take_batch(target.batch_size, _BATCH_BYTES)
+        items: list[OutboxItem] = []
+        while len(items) < target.batch_size and (item := self._lanes.take()) is not None:
+            items.append(item)
+        return items
+
+    def _without_expired(self, items: list[OutboxItem]) -> list[OutboxItem]:
+        """End those whose time is over, and return the others."""
+        now = self.clock.now()
+        timely = [item for item in items if now <= item.expires_at + EXPIRY_GRACE]
+        if len(timely) < len(items):
+            for item in items:
+                if now > item.expires_at + EXPIRY_GRACE:
+                    lane = self._lanes.lane_of(item)
+                    self._settle(item, self._judge.expired(item, lane=lane, now=now))
+        return timely
+
+    async def _freeze(self, items: Sequence[OutboxItem]) -> DeliveryId:
+        """Return the id of the batch that these are, which outlasts this process."""
+        if (batch_id := items[0].batch_id) is not None:
+            return batch_id
+        batch_id = new_delivery_id()
+        try:
+            await self._outbox.freeze(
+                batch_id, [item.delivery_id for item in items], self._tenure.lease
+            )
+        except LeaseLost as error:
+            self._stop_for_successor(error)
+        return batch_id
 
     async def _attempt(self, target: Target, batch: Sequence[Push]) -> Sequence[Outcome]:
         limit_s = self._tenure.act_limit_s
@@ -257,92 +304,89 @@ class TargetActor(Actor):
             if not limit.expired():
                 raise
             sentence = f"The receiver took longer than the {limit_s:g} s that an attempt may take."
-            return [DeliveryRetryable(sentence) for _ in batch]
+            return [DeliveryRetryable(sentence, fault=DeliveryFault.THROTTLED) for _ in batch]
+
+    # -- what became of it -------------------------------------------------------------------
 
     def _finish(
-        self, item: OutboxItem, answer: Delivered | DeliveryError, duration_s: float
+        self,
+        target: Target,
+        items: Sequence[OutboxItem],
+        answers: Sequence[Delivered | DeliveryError],
+        duration_s: float,
     ) -> None:
-        outcome = self._judge(item, answer, duration_s)
-        if outcome.next_at is None:
+        now, now_s = self.clock.now(), self.clock.monotonic()
+        seen: set[int | None] = set()
+        outcomes = []
+        for item, answer in zip(items, answers, strict=True):
+            lane = self._lanes.lane_of(item)
+            # Of several that travelled together it is the first that holds its lane.
+            held = None if lane in seen else lane
+            seen.add(lane)
+            outcomes.append(
+                self._judge.judge(
+                    item, answer, lane=held, duration_s=duration_s, now=now, now_s=now_s
+                )
+            )
+        if target.freezes_batches:
+            _keep_together(outcomes)
+        for item, outcome in zip(items, outcomes, strict=True):
+            self._settle(item, outcome)
+
+    def _settle(self, item: OutboxItem, outcome: DeliveryOutcome) -> None:
+        if outcome.next_at is None or (outcome.is_aside and outcome.lane_due_at is None):
             self._lanes.done(item)
         else:
-            self._lanes.block(item, outcome.next_at)
-        self._outcomes.append(outcome)
-        self._unrecorded[item.delivery_id] = item.device_id
-        if not self._recording:
-            self._recording = True
-            self.create_task(self._record())
+            self._lanes.block(item, outcome.lane_due_at or outcome.next_at)
+        self._recorder.add(outcome, self._lanes.lane_of(item))
 
-    def _judge(
-        self, item: OutboxItem, answer: Delivered | DeliveryError, duration_s: float
-    ) -> DeliveryOutcome:
+    def _recorded(self, batch: Sequence[DeliveryOutcome]) -> None:
         now = self.clock.now()
-        state, next_at = DeliveryState.DELIVERED, None
-        error = None if isinstance(answer, Delivered) else answer
-        if error is not None:
-            delay_s = None
-            if not isinstance(error, DeliveryRefused):
-                delay_s = next_delay_s(
-                    attempts=item.attempts + 1,
-                    now=now,
-                    expires_at=item.expires_at,
-                    retry_after_s=error.retry_after_s,
-                )
-            if delay_s is not None:
-                state, next_at = DeliveryState.RETRYING, now + timedelta(seconds=delay_s)
-            else:
-                expired = not isinstance(error, DeliveryRefused) and now >= item.expires_at
-                state = DeliveryState.EXPIRED if expired else DeliveryState.DEAD
-        return DeliveryOutcome(
-            delivery_id=item.delivery_id,
-            target_id=item.target_id,
-            device_id=item.device_id,
-            organization_id=item.organization_id,
-            attempt=item.attempts + 1,
-            was_retrying=item.attempts > 0,
-            state=state,
-            at=now,
-            next_at=next_at,
-            status_code=answer.status_code,
-            error_code=None if error is None else error.code,
-            error=None if error is None else str(error),
-            duration_s=duration_s,
-            response_excerpt=None if error is None else error.response_excerpt,
-        )
+        dues = [
+            due_at
+            for outcome in batch
+            for due_at in (outcome.next_at, outcome.lane_due_at)
+            if due_at is not None
+        ]
+        if dues:
+            self._cache.wake_in((min(dues) - now).total_seconds())
 
-    async def _record(self) -> None:
-        """Write outcomes until none is left; each batch is what came while the last one was written."""
-        try:
-            while self._outcomes:
-                batch, self._outcomes = self._outcomes, []
-                try:
-                    await self._outbox.record(batch, self._tenure.lease)
-                except LeaseLost as error:
-                    self._stop_for_successor(error)
-                    return
-                except BaseException:
-                    self._outcomes = batch + self._outcomes
-                    raise
-                self._recorded(batch)
-        finally:
-            self._recording = False
+    def _take_note(self) -> TargetNote | None:
+        note = self._condition.take_note(self._target_id)
+        for event in () if note is None else note.events:
+            self._log_event(event)
+        return note
+
+    def _log_event(self, event: NewEvent) -> None:
+        is_over = event.type is TargetEventType.RECOVERED
+        write = log.info if is_over else log.warning
+        write(
+            events.TARGET_RECOVER if is_over else events.TARGET_FAIL,
+            target_id=self._target_id,
+            event_type=event.type.value,
+            reason=event.data.get("reason") or event.data.get("lastError"),
+        )
 
     def _stop_for_successor(self, error: LeaseLost) -> None:
         """Begin nothing more; who owns this actor will soon end it, and what it still has in flight."""
         log.warning(events.TARGET_OUTCOMES_REFUSE, target_id=self._target_id, reason=str(error))
         self._stopping = self._is_refused = True
-        self._outcomes.clear()
         self._tenure.refuse()
 
-    def _recorded(self, batch: list[DeliveryOutcome]) -> None:
-        for outcome in batch:
-            self._unrecorded.pop(outcome.delivery_id, None)
-        dues = [outcome.next_at for outcome in batch if outcome.next_at is not None]
-        if dues:
-            self._wake_in((min(dues) - self.clock.now()).total_seconds())
+
+def _keep_together(outcomes: Sequence[DeliveryOutcome]) -> None:
+    """What travels as one thing is due as one thing, and leaves its lanes as one thing."""
+    retried = [outcome for outcome in outcomes if outcome.next_at is not None]
+    is_aside = any(outcome.is_aside for outcome in retried)
+    for outcome in retried:
+        outcome.next_at = retried[0].next_at
+        if is_aside and not outcome.is_aside:
+            outcome.is_aside, outcome.lane_due_at = True, None
+        elif not is_aside and outcome.lane_due_at is not None:
+            outcome.lane_due_at = outcome.next_at
 
 
-def _push(item: OutboxItem) -> Push:
+def _push(item: OutboxItem, batch_id: DeliveryId | None) -> Push:
     return Push(
         delivery_id=item.delivery_id,
         message_id=item.message_id,
@@ -352,4 +396,6 @@ def _push(item: OutboxItem) -> Push:
         body=item.body,
         content_type="application/json",
         is_replay=item.generation > 0,
+        event_type=item.event_type,
+        batch_id=batch_id,
     )

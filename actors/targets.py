@@ -23,7 +23,7 @@ deliveries of a device keep their order all the same:
 * `look`, after a wake-up, only has an actor read sooner. No order depends on it.
 """
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Callable, Collection
 from typing import Any, ClassVar
 
 from pykka import ActorDeadError
@@ -32,10 +32,9 @@ from actors import paths
 from actors.messages import DeliveriesCreated, LookIntoOutbox, Tick
 from actors.ownership import Keeper, Tenure
 from actors.runtime import ActorRef, ActorSystem, ChildSpec
-from actors.target import TargetActor
+from actors.target import OpenTarget, TargetActor
 from protocols.errors import NotFound
 from protocols.messages import TargetId
-from protocols.targets import Target
 from storage.outbox import Outbox, OutboxItem
 from storage.target_settings import TargetSettings
 
@@ -55,7 +54,7 @@ class TargetRoster(Keeper):
         *,
         outbox: Outbox,
         settings: TargetSettings,
-        open_target: Callable[[TargetId], Awaitable[Target]],
+        open_target: OpenTarget,
         wake_elsewhere: Callable[[Collection[TargetId]], None] = lambda _target_ids: None,
     ) -> None:
         """`wake_elsewhere` is called with the targets that have no actor here and were made
@@ -78,7 +77,12 @@ class TargetRoster(Keeper):
                 str(target_id),
                 TargetActor,
                 (target_id,),
-                {"outbox": self._outbox, "open_target": self._open_target, "tenure": tenure},
+                {
+                    "outbox": self._outbox,
+                    "open_target": self._open_target,
+                    "tenure": tenure,
+                    "on_listeners": self._wake,
+                },
                 shutdown_timeout_s=_STOP_S + (tenure.act_limit_s or 0.0),
             ),
         )
@@ -104,6 +108,13 @@ class TargetRoster(Keeper):
                 target.tell(DeliveriesCreated(of_target))
             else:
                 elsewhere.append(target_id)
+        if elsewhere:
+            self._wake_elsewhere(elsewhere)
+
+    def _wake(self, target_ids: Collection[TargetId]) -> None:
+        """Have these read their outbox, wherever they are: one of the targets here has made them deliveries."""
+        self.look(target_ids)
+        elsewhere = [target_id for target_id in target_ids if self._here(target_id) is None]
         if elsewhere:
             self._wake_elsewhere(elsewhere)
 

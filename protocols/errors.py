@@ -8,6 +8,7 @@ The branches are drawn by what the catcher does, not by where the error comes fr
     |   |   |-- PayloadTooLarge         it is over the limit of size
     |   |   |-- UnsupportedContentType  it is of another type than the adapter takes
     |   |-- InvalidSettings       the process cannot start with these settings
+    |   |-- SecretsUnreadable     what is stored was sealed with another key: a person has to give it
     |-- PortUnavailable       the process cannot start: its port is not to be had
     |-- NotFound              refuse: there is no such thing, or the caller may not know of it
     |-- Conflict              refuse: the state of other things forbids it
@@ -76,6 +77,10 @@ class InvalidSettings(InvalidInput):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("; ".join(problems))
         self.problems = problems
+
+
+class SecretsUnreadable(InvalidInput):
+    code = "secrets_unreadable"
 
 
 class PortUnavailable(TingbroError):

@@ -19,6 +19,12 @@ class Exchange:
     address: str | None = None
     """The IP address that was connected to; all that were tried, where none of them could be."""
 
+    request_headers: Mapping[str, str] = field(default_factory=dict)
+    """Those that were sent, with what is secret replaced. For who tries a target out: never kept."""
+
+    request_body: str | None = field(default=None, repr=False)
+    """How what was sent begins. Never kept either."""
+
     sent_bytes: int = 0
     """The length of the body."""
 
@@ -40,7 +46,7 @@ class Exchange:
     total_s: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return what there is of it, in the names of the API; times are in milliseconds."""
+        """Return what is kept of it, in the names of the API; times are in milliseconds."""
         timing = {
             "dns": self.dns_s,
             "connect": self.connect_s,

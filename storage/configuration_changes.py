@@ -33,7 +33,8 @@ _ENTITIES: Final = frozenset(
         "connection",
     }
 )
-_ACTIONS: Final = frozenset({"CREATE", "UPDATE", "DELETE"})
+ANNOUNCED_ACTIONS: Final = frozenset({"CREATE", "UPDATE", "DELETE", "ENABLE", "DISABLE", "ROTATE"})
+"""What the processes of a hub have to know of, as the audit log names it."""
 
 _LINE = select(
     audit_entry.c.id, audit_entry.c.action, audit_entry.c.entity, audit_entry.c.entity_id
@@ -112,7 +113,9 @@ class ConfigurationChanges:
         return [
             ConfigurationChange(row.entity, row.entity_id, row.action)
             for row in (*late, *new)
-            if row.entity_id is not None and row.entity in _ENTITIES and row.action in _ACTIONS
+            if row.entity_id is not None
+            and row.entity in _ENTITIES
+            and row.action in ANNOUNCED_ACTIONS
         ]
 
     def _expect(self, numbers: range, seen: Collection[int]) -> None:

@@ -3,8 +3,17 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
+from protocols.exchange import Exchange
 from protocols.messages import DecoderId, DeliveryId, DeviceId, MessageId, OrganizationId, TargetId
+from protocols.targets import DECODED
+
+EVENT_DECODER: Final = -1
+"""Stands where a delivery's decoder stands, when it carries an event about a data target."""
+
+STRICT_LANE: Final = 0
+"""The one lane of a target in strict order; the others are devices."""
 
 
 class DeliveryState(StrEnum):
@@ -44,6 +53,11 @@ class OutboxItem:
     created_at: datetime
     expires_at: datetime
     body: bytes
+    is_aside: bool = False
+    """It failed for so long that it waits outside of its lane."""
+    batch_id: DeliveryId | None = None
+    """With which others it has to travel."""
+    event_type: str = DECODED
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,3 +80,28 @@ class DeliveryOutcome:
     error: str | None
     duration_s: float
     response_excerpt: str | None
+    exchange: Exchange | None = None
+
+    lane: int | None = None
+    """The lane whose head it is: a device's id, or `STRICT_LANE`; None for what is in no lane."""
+    lane_due_at: datetime | None = None
+    """Until when it keeps its lane waiting; None for not at all (any more)."""
+    held_s: float = 0.0
+    """For how long it has kept its lane waiting by failures of its own."""
+    is_aside: bool = False
+    """From now on it is tried outside of its lane."""
+
+    is_spent: bool = True
+    """Whether the attempt is one of those that a delivery has; a probe of an outage is not."""
+    was_made: bool = True
+    """False for what expired without another attempt: there is nothing to log."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockedLane:
+    """A lane whose head, `delivery_id`, is in back-off until `due_at`."""
+
+    lane: int
+    delivery_id: DeliveryId
+    due_at: datetime
+    held_s: float

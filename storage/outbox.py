@@ -3,22 +3,27 @@
 The rows are the truth; what a TargetActor holds in memory is a cache of them. A delivery in flight
 stays pending or retrying on disk, so that after a crash it is simply sent again, under the same
 id. The deliveries of one device to one target keep their order: while the head is in back-off its
-*lane* is blocked, and `waiting` leaves out what stands behind it. A replay (generation above 0) has no lane.
+*lane* is blocked, and `waiting` leaves out what stands behind it. A target in strict order has one lane
+for all, one without order has none. A replay (generation above 0) has no lane, nor has what
+stepped aside.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
 from protocols.messages import DecoderId, DeliveryId, DeviceId, MessageId, OrganizationId, TargetId
+from protocols.targets import DECODED
+from protocols.targets.policy import Ordering
 from storage import events
 from storage.database import Database, Reader, Row
-from storage.deliveries import DeliveryOutcome, DeliveryState, OutboxItem
+from storage.deliveries import BlockedLane, DeliveryOutcome, DeliveryState, OutboxItem
 from storage.instants import instant, instant_or_none, microseconds
 from storage.leases import Lease
 from storage.message_result import MessageResult
+from storage.outbox_endings import cancel_slice, expire_slice, freeze
 from storage.outbox_queries import (
     SELECT_BLOCKED,
     SELECT_COUNTS,
@@ -27,15 +32,18 @@ from storage.outbox_queries import (
     SELECT_WAITED_FOR,
     SELECT_WAITING,
 )
-from storage.outbox_recording import OutcomeTooLate, Recording, cancel_slice
+from storage.outbox_recording import OutcomeTooLate, Recording, TargetNote
 from storage.result_rows import DELIVERY_LIFETIME
+from storage.target_health import TargetHealth, read_health
 
 __all__ = [
+    "BlockedLane",
     "DeliveryOutcome",
     "DeliveryState",
     "Outbox",
     "OutboxCounts",
     "OutboxItem",
+    "TargetNote",
     "outbox_items",
 ]
 
@@ -72,10 +80,11 @@ class Outbox:
         now: datetime,
         limit: int = 1_000,
         excluding: Collection[DeliveryId] = (),
+        ordering: Ordering = Ordering.PER_DEVICE,
     ) -> list[OutboxItem]:
         """Return up to `limit` deliveries that may be attempted at `now`, in order, with bodies.
 
-        Left out: what is in back-off, what stands behind a device's head that is, and
+        Left out: what is in back-off, what stands behind the head of a lane that is, and
         `excluding`, which the caller holds already.
         """
         parameters = {
@@ -85,23 +94,37 @@ class Outbox:
             "excluding": list(excluding),
         }
         rows = await self._database.read(
-            lambda reader: reader.fetch_all(SELECT_WAITING, parameters)
+            lambda reader: reader.fetch_all(SELECT_WAITING[ordering], parameters)
         )
         return [_item(row) for row in rows if row.body is not None]
 
-    async def next_due_at(self, target_id: TargetId) -> datetime | None:
-        """Return when the first delivery in back-off is due, or None if none is in back-off."""
-        row = await self._database.read(
-            lambda reader: reader.fetch_one(SELECT_NEXT_DUE, {"target_id": target_id})
+    async def next_due_at(self, target_id: TargetId, *, now: datetime) -> datetime | None:
+        """Return when, after `now`, the first back-off ends, or None if none does."""
+        parameters = {"target_id": target_id, "now": microseconds(now)}
+        rows = await self._database.read(
+            lambda reader: reader.fetch_all(SELECT_NEXT_DUE, parameters)
         )
-        return None if row is None else instant_or_none(row.next_at)
+        dues = [row.due_at for row in rows if row.due_at is not None]
+        return instant_or_none(min(dues, default=None))
 
-    async def blocked_lanes(self, target_id: TargetId) -> list[tuple[DeviceId, datetime]]:
-        """Return the devices whose head is in back-off, and until when."""
+    async def blocked_lanes(self, target_id: TargetId) -> list[BlockedLane]:
+        """Return the lanes whose head is in back-off, or was when it was last heard of."""
         rows = await self._database.read(
             lambda reader: reader.fetch_all(SELECT_BLOCKED, {"target_id": target_id})
         )
-        return [(DeviceId(row.device_id), instant(row.due_at)) for row in rows]
+        return [
+            BlockedLane(
+                lane=row.device_id,
+                delivery_id=DeliveryId(row.delivery_id),
+                due_at=instant(row.due_at),
+                held_s=row.held_us / 1_000_000,
+            )
+            for row in rows
+        ]
+
+    async def health(self, target_id: TargetId) -> TargetHealth:
+        """Return how the target has fared so far."""
+        return await self._database.read(lambda reader: read_health(reader, target_id))
 
     async def counts(self, target_id: TargetId) -> OutboxCounts:
         """Return how much waits for a target; reads every waiting row of it."""
@@ -116,25 +139,68 @@ class Outbox:
             oldest_created_at=instant_or_none(oldest),
         )
 
-    async def record(self, outcomes: Sequence[DeliveryOutcome], lease: Lease | None = None) -> None:
-        """Write what became of attempts, in one unit, in the order given.
+    async def record(
+        self,
+        outcomes: Sequence[DeliveryOutcome],
+        lease: Lease | None = None,
+        note: TargetNote | None = None,
+    ) -> list[TargetId]:
+        """Write what became of attempts, in one unit, in the order given; and what `note` says.
 
         A first attempt that succeeds leaves no attempt row; every other does. An outcome of a
         delivery that has come to its end meanwhile (cancelled, pulled) changes nothing. With
-        `lease` it is written in the name of that tenure, which must not have ended.
+        `lease` it is written in the name of that tenure, which must not have ended. Returned
+        are the targets that deliveries of events were made for.
 
         Raises:
             LeaseLost: another process has taken over; nothing was or will be recorded.
             StorageUnavailable: nothing was recorded; the same call may be made again.
         """
-        if not outcomes:
-            return
-        recording = Recording(outcomes, lease)
+        if not outcomes and note is None:
+            return []
+        recording = Recording(outcomes, lease, note)
         try:
-            await self._database.write(recording.write_plainly)
+            return await self._database.write(recording.write_plainly)
         except OutcomeTooLate:
-            ignored = await self._database.write(recording.write_checked)
+            ignored, listeners = await self._database.write(recording.write_checked)
             _log.info(events.OUTBOX_OUTCOME_IGNORE, count=ignored)
+            return listeners
+
+    async def freeze(
+        self, batch_id: DeliveryId, delivery_ids: Sequence[DeliveryId], lease: Lease | None
+    ) -> None:
+        """Have these travel together, on every attempt from the first, under `batch_id`.
+
+        Raises: as `record`.
+        """
+        await self._database.write(
+            lambda transaction: freeze(transaction, batch_id, delivery_ids, lease)
+        )
+
+    async def expire(self, target_id: TargetId, *, grace: timedelta, is_thorough: bool) -> int:
+        """End what waits for a target and is past its time, a slice per commit; return how many.
+
+        Its own actor does that for what it comes to. This is for the rest: behind a breaker that is open,
+        for a target that is disabled or has no address.
+
+        Args:
+            grace: how long after its end a delivery is left to the actor.
+            is_thorough: whether to look at all that waits; else only at the oldest, which is cheap.
+        """
+        total = 0
+        while expired := await self._database.write(
+            lambda transaction: expire_slice(
+                transaction, target_id, self._now(), grace, is_thorough=is_thorough
+            )
+        ):
+            total += expired
+        return total
+
+    async def targets_with_waiting(self) -> list[TargetId]:
+        """Return every target that some delivery waits for, whether it exists or not."""
+        return await self._database.read(
+            lambda reader: [target_id for target_id, _ in _waited_for(reader)]
+        )
 
     async def targets_waited_for(self, target_ids: Collection[TargetId]) -> list[TargetId]:
         """Return those of these targets that some delivery waits for."""
@@ -163,13 +229,14 @@ class Outbox:
 
 
 def _targets_gone(reader: Reader) -> list[TargetId]:
-    gone: list[TargetId] = []
+    return [target_id for target_id, is_there in _waited_for(reader) if not is_there]
+
+
+def _waited_for(reader: Reader) -> Iterator[tuple[TargetId, bool]]:
     after = 0
     while row := reader.fetch_one(SELECT_NEXT_TARGET, {"after": after}):
         after = row.target_id
-        if not row.is_there:
-            gone.append(TargetId(after))
-    return gone
+        yield TargetId(after), bool(row.is_there)
 
 
 def _items(result: MessageResult) -> list[OutboxItem]:
@@ -210,7 +277,7 @@ def _item(row: Row) -> OutboxItem:
         target_id=TargetId(row.target_id),
         device_id=DeviceId(row.device_id),
         organization_id=OrganizationId(row.organization_id),
-        decoder_id=DecoderId(row.decoder_id) if row.decoder_id else None,
+        decoder_id=DecoderId(row.decoder_id) if row.decoder_id > 0 else None,
         position=row.position,
         generation=row.generation,
         attempts=row.attempts,
@@ -218,4 +285,7 @@ def _item(row: Row) -> OutboxItem:
         created_at=instant(row.created_at),
         expires_at=instant(row.expires_at),
         body=bytes(row.body),
+        is_aside=bool(row.is_aside),
+        batch_id=None if row.batch_id is None else DeliveryId(row.batch_id),
+        event_type=row.event or DECODED,
     )

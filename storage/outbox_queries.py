@@ -2,19 +2,38 @@
 
 from typing import Any
 
-from sqlalchemy import BindParameter, bindparam, case, exists, func, or_, select
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Select,
+    bindparam,
+    case,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+    union_all,
+)
 
+from protocols.targets.policy import Ordering
+from storage.deliveries import EVENT_DECODER, STRICT_LANE
 from storage.tables.entities import data_target
 from storage.tables.pipeline import delivery, delivery_lane, is_waiting, message, message_job
+from storage.tables.targets import target_event
 
 _target: BindParameter[Any] = bindparam("target_id")
 _now: BindParameter[Any] = bindparam("now")
 
-_lane_is_blocked = exists().where(
-    delivery_lane.c.target_id == delivery.c.target_id,
-    delivery_lane.c.device_id == delivery.c.device_id,
-    delivery_lane.c.due_at > _now,
-)
+
+def _is_blocked(lane: ColumnElement[int]) -> ColumnElement[bool]:
+    return exists().where(
+        delivery_lane.c.target_id == delivery.c.target_id,
+        delivery_lane.c.device_id == lane,
+        delivery_lane.c.due_at > _now,
+    )
+
+
 # Looked up for the rows that are returned only: bodies are large and most rows are left out.
 _payload = (
     select(message.c.payload).where(message.c.message_id == delivery.c.message_id).scalar_subquery()
@@ -27,26 +46,53 @@ _decoded = (
     )
     .scalar_subquery()
 )
+_is_event = delivery.c.decoder_id == literal_column(str(EVENT_DECODER))
+_event = target_event.c.event_id == delivery.c.message_id
+_event_body = select(target_event.c.body).where(_event).scalar_subquery()
+_event_type = select(target_event.c.type).where(_event).scalar_subquery()
 
-SELECT_WAITING = (
-    select(delivery, case((delivery.c.decoder_id == 0, _payload), else_=_decoded).label("body"))
-    .where(
-        delivery.c.target_id == _target,
-        is_waiting,
-        or_(delivery.c.next_at.is_(None), delivery.c.next_at <= _now),
-        or_(delivery.c.generation > 0, ~_lane_is_blocked),
-        delivery.c.delivery_id.not_in(bindparam("excluding", expanding=True)),
+body_of_delivery = case(
+    (delivery.c.decoder_id == 0, _payload), (_is_event, _event_body), else_=_decoded
+).label("body")
+"""The bytes to push, as a column of a SELECT from `delivery`; NULL where they are not kept any more."""
+
+
+def _select_waiting(*further: ColumnElement[bool]) -> Select[Any]:
+    return (
+        select(
+            delivery, body_of_delivery, case((_is_event, _event_type), else_=None).label("event")
+        )
+        .where(
+            delivery.c.target_id == _target,
+            is_waiting,
+            or_(delivery.c.next_at.is_(None), delivery.c.next_at <= _now),
+            *further,
+            delivery.c.delivery_id.not_in(bindparam("excluding", expanding=True)),
+        )
+        .order_by(delivery.c.position, delivery.c.decoder_id)
+        .limit(bindparam("limit"))
     )
-    .order_by(delivery.c.position, delivery.c.decoder_id)
-    .limit(bindparam("limit"))
+
+
+_is_in_no_lane = or_(delivery.c.generation > 0, delivery.c.is_aside)
+SELECT_WAITING = {
+    Ordering.PER_DEVICE: _select_waiting(or_(_is_in_no_lane, ~_is_blocked(delivery.c.device_id))),
+    Ordering.STRICT: _select_waiting(
+        or_(_is_in_no_lane, ~_is_blocked(literal_column(str(STRICT_LANE))))
+    ),
+    Ordering.NONE: _select_waiting(),
+}
+# NULL when nothing is in back-off; an index holds just those rows. A lane may open before its head is
+# due, which has stepped aside then. What is due by now is left out: it waits for something else.
+SELECT_NEXT_DUE = union_all(
+    select(func.min(delivery.c.next_at).label("due_at")).where(
+        delivery.c.target_id == _target, delivery.c.next_at > _now
+    ),
+    select(func.min(delivery_lane.c.due_at).label("due_at")).where(
+        delivery_lane.c.target_id == _target, delivery_lane.c.due_at > _now
+    ),
 )
-# NULL when nothing is in back-off; an index holds just those rows.
-SELECT_NEXT_DUE = select(func.min(delivery.c.next_at).label("next_at")).where(
-    delivery.c.target_id == _target, delivery.c.next_at.is_not(None)
-)
-SELECT_BLOCKED = select(delivery_lane.c.device_id, delivery_lane.c.due_at).where(
-    delivery_lane.c.target_id == _target
-)
+SELECT_BLOCKED = select(delivery_lane).where(delivery_lane.c.target_id == _target)
 SELECT_COUNTS = (
     select(
         delivery.c.state,

@@ -1,4 +1,4 @@
-"""The write units of the outbox: what became of attempts, and cancelling.
+"""The write units of the outbox that say what became of attempts.
 
 Most outcomes are first attempts that succeeded: they are one UPDATE over their ids. When it
 finds fewer rows than it should, some delivery has come to its end meanwhile; all is rolled back and
@@ -7,11 +7,14 @@ written again, checked row by row.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import orjson
 from sqlalchemy import BigInteger, BindParameter, Text, bindparam, delete, or_, select, update
 
+from protocols.messages import TargetId
 from storage.database import BulkInsert, BulkUpdate, Merge, Transaction
 from storage.deliveries import DeliveryOutcome, DeliveryState
 from storage.instants import microseconds, microseconds_or_none
@@ -19,8 +22,8 @@ from storage.leases import Lease, check_lease
 from storage.ledger_changes import LedgerChanges
 from storage.tables.entities import data_target
 from storage.tables.pipeline import delivery, delivery_attempt, delivery_lane, is_waiting
-
-_CANCEL_SLICE = 200
+from storage.target_events import NewEvent, write_events
+from storage.target_health import TargetHealth, write_health
 
 _ids: BindParameter[Any] = bindparam("ids", expanding=True)
 _UPDATE_FIRST = (
@@ -33,10 +36,14 @@ _UPDATE_FIRST = (
     )
 )
 _UPDATE_OTHERS = BulkUpdate(
-    delivery, ("delivery_id",), ("state", "attempts", "next_at", "settled_at")
+    delivery, ("delivery_id",), ("state", "attempts", "next_at", "settled_at", "is_aside")
 )
-_SELECT_WAITING = select(delivery.c.delivery_id, delivery.c.generation).where(
-    delivery.c.delivery_id.in_(_ids), is_waiting
+# Locked: somebody who pulls may be ending the same deliveries, and whoever comes second has to see it.
+_SELECT_WAITING = (
+    select(delivery.c.delivery_id)
+    .where(delivery.c.delivery_id.in_(_ids), is_waiting)
+    .order_by(delivery.c.delivery_id)
+    .with_for_update()
 )
 _INSERT_ATTEMPTS = BulkInsert(
     delivery_attempt,
@@ -52,30 +59,18 @@ _INSERT_ATTEMPTS = BulkInsert(
         "error",
         "duration_us",
         "response_excerpt",
+        "details",
     ),
 )
 _INSERT_LANES = BulkInsert(
     delivery_lane,
-    ("target_id", "device_id", "delivery_id", "due_at"),
-    {"delivery_id": Merge.NEW, "due_at": Merge.NEW},
+    ("target_id", "device_id", "delivery_id", "due_at", "held_us"),
+    {"delivery_id": Merge.NEW, "due_at": Merge.NEW, "held_us": Merge.NEW},
 )
 _DELETE_LANES = delete(delivery_lane).where(
     delivery_lane.c.target_id == bindparam("target_id"),
-    delivery_lane.c.device_id.in_(bindparam("device_ids", expanding=True)),
+    delivery_lane.c.device_id.in_(bindparam("lanes", expanding=True)),
     delivery_lane.c.delivery_id.in_(_ids),
-)
-_SELECT_SLICE = (
-    select(delivery.c.delivery_id, delivery.c.organization_id)
-    .where(delivery.c.target_id == bindparam("target_id"), is_waiting)
-    .limit(_CANCEL_SLICE)
-)
-_CANCEL = (
-    update(delivery)
-    .where(delivery.c.delivery_id.in_(_ids))
-    .values(state="cancelled", next_at=None, settled_at=bindparam("at", type_=BigInteger))
-)
-_DELETE_TARGET_LANES = delete(delivery_lane).where(
-    delivery_lane.c.target_id == bindparam("target_id")
 )
 _TAKEN = frozenset((DeliveryState.DELIVERED, DeliveryState.UNCONFIRMED, DeliveryState.PULLED))
 _at: BindParameter[Any] = bindparam("at", type_=BigInteger)
@@ -93,14 +88,29 @@ class OutcomeTooLate(Exception):
     """A delivery has come to its end before its outcome was written."""
 
 
+@dataclass(frozen=True, slots=True)
+class TargetNote:
+    """What else there is to write of a target: how it fares, and what befell it."""
+
+    target_id: TargetId
+    health: TargetHealth
+    events: Sequence[NewEvent] = ()
+
+
 class Recording:
     """One batch of outcomes; its methods are write units and may run more than once."""
 
-    def __init__(self, outcomes: Sequence[DeliveryOutcome], lease: Lease | None = None) -> None:
+    def __init__(
+        self,
+        outcomes: Sequence[DeliveryOutcome],
+        lease: Lease | None = None,
+        note: TargetNote | None = None,
+    ) -> None:
         self._outcomes = outcomes
         self._lease = lease
+        self._note = note
 
-    def write_plainly(self, transaction: Transaction) -> int:
+    def write_plainly(self, transaction: Transaction) -> list[TargetId]:
         self._check_lease(transaction)
         firsts = [outcome for outcome in self._outcomes if _is_plain(outcome)]
         others = [outcome for outcome in self._outcomes if not _is_plain(outcome)]
@@ -111,20 +121,26 @@ class Recording:
         self._write_firsts(transaction, firsts, changes)
         if self._write_others(transaction, others, changes):
             raise OutcomeTooLate
-        changes.store(transaction)
-        _move_last_message(transaction, self._outcomes)
-        return 0
+        return self._finish(transaction, changes)
 
-    def write_checked(self, transaction: Transaction) -> int:
-        """Write what still may be written; return how many outcomes were ignored."""
+    def write_checked(self, transaction: Transaction) -> tuple[int, list[TargetId]]:
+        """Write what still may be written; return how many outcomes were ignored, and as above."""
         self._check_lease(transaction)
         changes = LedgerChanges()
         ignored = 0
         for part in _without_repeats(self._outcomes):
             ignored += self._write_others(transaction, part, changes)
+        return ignored, self._finish(transaction, changes)
+
+    def _finish(self, transaction: Transaction, changes: LedgerChanges) -> list[TargetId]:
         changes.store(transaction)
         _move_last_message(transaction, self._outcomes)
-        return ignored
+        if self._note is None:
+            return []
+        write_health(transaction, self._note.target_id, self._note.health)
+        if not self._note.events:
+            return []
+        return write_events(transaction, self._note.target_id, self._note.events)
 
     def _check_lease(self, transaction: Transaction) -> None:
         if self._lease is not None:
@@ -163,34 +179,16 @@ class Recording:
         if not outcomes:
             return 0
         ids = [outcome.delivery_id for outcome in outcomes]
-        waiting = {
-            row.delivery_id: row.generation
-            for row in transaction.fetch_all(_SELECT_WAITING, {"ids": ids})
-        }
+        waiting = {row.delivery_id for row in transaction.fetch_all(_SELECT_WAITING, {"ids": ids})}
         timely = [outcome for outcome in outcomes if outcome.delivery_id in waiting]
         if timely:
             transaction.update_many(_UPDATE_OTHERS, [_row(outcome) for outcome in timely])
-            live = [outcome for outcome in timely if not waiting[outcome.delivery_id]]
-            _move_lanes(transaction, live)
+            _move_lanes(transaction, [one for one in timely if one.lane is not None])
             _keep_attempts(transaction, timely)
         for outcome in timely:
             if outcome.next_at is None:
                 changes.add(outcome.organization_id, outcome.state)
         return len(outcomes) - len(timely)
-
-
-def cancel_slice(transaction: Transaction, target_id: int, now: datetime) -> int:
-    rows = transaction.fetch_all(_SELECT_SLICE, {"target_id": target_id})
-    if not rows:
-        transaction.execute(_DELETE_TARGET_LANES, {"target_id": target_id})
-        return 0
-    ids = [row.delivery_id for row in rows]
-    transaction.execute(_CANCEL, {"ids": ids, "at": microseconds(now)})
-    changes = LedgerChanges()
-    for organization_id, count in Counter(row.organization_id for row in rows).items():
-        changes.add(organization_id, "cancelled", count)
-    changes.store(transaction)
-    return len(rows)
 
 
 def _move_last_message(transaction: Transaction, outcomes: Sequence[DeliveryOutcome]) -> None:
@@ -211,6 +209,7 @@ def _is_plain(outcome: DeliveryOutcome) -> bool:
         and not outcome.was_retrying
         and outcome.next_at is None
         and outcome.error_code is None
+        and outcome.was_made
     )
 
 
@@ -234,25 +233,30 @@ def _row(outcome: DeliveryOutcome) -> tuple[object, ...]:
     return (
         outcome.delivery_id,
         outcome.state.value,
-        outcome.attempt,
+        outcome.attempt if outcome.is_spent else outcome.attempt - 1,
         microseconds_or_none(outcome.next_at),
         settled_at,
+        outcome.is_aside,
     )
 
 
 def _move_lanes(transaction: Transaction, outcomes: Sequence[DeliveryOutcome]) -> None:
-    blocked: dict[tuple[int, int], tuple[str, int]] = {}
+    blocked: dict[tuple[int, int], tuple[str, int, int]] = {}
     opened: defaultdict[int, list[DeliveryOutcome]] = defaultdict(list)
     for outcome in outcomes:
-        if outcome.next_at is not None:
-            lane = (outcome.target_id, outcome.device_id)
-            blocked[lane] = (outcome.delivery_id, microseconds(outcome.next_at))
+        if outcome.lane_due_at is not None:
+            assert outcome.lane is not None
+            blocked[outcome.target_id, outcome.lane] = (
+                outcome.delivery_id,
+                microseconds(outcome.lane_due_at),
+                round(outcome.held_s * 1_000_000),
+            )
         else:
             opened[outcome.target_id].append(outcome)
     for target_id, group in opened.items():
         parameters = {
             "target_id": target_id,
-            "device_ids": [outcome.device_id for outcome in group],
+            "lanes": [outcome.lane for outcome in group],
             "ids": [outcome.delivery_id for outcome in group],
         }
         transaction.execute(_DELETE_LANES, parameters)
@@ -274,9 +278,10 @@ def _keep_attempts(transaction: Transaction, outcomes: Sequence[DeliveryOutcome]
             outcome.error,
             round(outcome.duration_s * 1_000_000),
             outcome.response_excerpt,
+            None if outcome.exchange is None else orjson.dumps(outcome.exchange.to_json()).decode(),
         )
         for outcome in outcomes
-        if not _is_plain(outcome)
+        if outcome.was_made and not _is_plain(outcome)
     ]
     if rows:
         transaction.insert_many(_INSERT_ATTEMPTS, rows)

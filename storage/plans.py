@@ -4,6 +4,9 @@ A plan is derived from devices, decoders, data targets and the connections betwe
 read in bulk: the router asks for all the devices of a batch at once. A connection joins a device, a
 decoder and a target, so that a decoder shared by two applications never takes a message of one to
 the target of the other.
+
+A target that is only published has no part in a route: its decoder runs all the same, so that there
+are values to publish, but no deliveries are made.
 """
 
 import itertools
@@ -16,11 +19,13 @@ from sqlalchemy import BindParameter, bindparam, select
 
 from protocols.decoders import DecoderSource
 from protocols.messages import ApplicationId, DecoderId, DeviceId, OrganizationId, TargetId
+from protocols.targets.open_data_dk import OPEN_DATA_DK
 from storage.database import Database, Reader
 from storage.tables.entities import (
     application,
     connection,
     connection_device,
+    data_target,
     iot_device,
     payload_decoder,
 )
@@ -52,8 +57,10 @@ _ROUTES = (
         connection_device.c.device_id,
         connection.c.payload_decoder_id,
         connection.c.data_target_id,
+        data_target.c.type,
     )
     .join(connection, connection.c.id == connection_device.c.connection_id)
+    .join(data_target, data_target.c.id == connection.c.data_target_id)
     .where(connection_device.c.device_id.in_(_ids))
     .distinct()
     .order_by(
@@ -69,7 +76,10 @@ _SOURCES = select(payload_decoder.c.id, payload_decoder.c.decoding_function).whe
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One job of a message: a decoder, or None to pass the payload on as it is, and its targets."""
+    """One job of a message: a decoder, or None to pass the payload on as it is, and its targets.
+
+    There may be none: then the result is kept, and goes nowhere.
+    """
 
     decoder: DecoderSource | None
     target_ids: tuple[TargetId, ...]
@@ -140,7 +150,7 @@ def _read_routes(
         device_id: tuple(
             Route(
                 None if decoder_id is None else sources[decoder_id],
-                tuple(TargetId(row.data_target_id) for row in of_decoder),
+                tuple(TargetId(r.data_target_id) for r in of_decoder if r.type != OPEN_DATA_DK),
             )
             for decoder_id, of_decoder in itertools.groupby(
                 of_device, key=lambda row: row.payload_decoder_id

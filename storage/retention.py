@@ -27,6 +27,7 @@ from storage.tables.pipeline import (
     message_job,
     source_key,
 )
+from storage.tables.targets import target_event
 
 # A transaction that deletes thousands of rows holds up every acknowledgement behind it; this many
 # rows with what hangs on them take about 1 ms.
@@ -39,6 +40,7 @@ class RetentionKind(StrEnum):
     DELIVERIES = "deliveries"
     MESSAGES = "messages"
     SOURCE_KEYS = "source_keys"
+    TARGET_EVENTS = "target_events"
 
 
 _OLD_DELIVERIES = (
@@ -65,6 +67,18 @@ _OLD_KEYS = (
     .where(source_key.c.seen_at < bindparam("before"))
     .order_by(source_key.c.seen_at)
     .limit(SLICE_ROWS)
+)
+_OLD_EVENTS = (
+    select(target_event.c.event_id)
+    .where(
+        target_event.c.event_id < bindparam("before"),
+        ~exists().where(delivery.c.message_id == target_event.c.event_id, is_waiting),
+    )
+    .order_by(target_event.c.event_id)
+    .limit(SLICE_ROWS)
+)
+_DELETE_EVENTS = delete(target_event).where(
+    target_event.c.event_id.in_(bindparam("ids", expanding=True))
 )
 _DELETE_DELIVERIES = delete(delivery).where(
     delivery.c.delivery_id.in_(bindparam("ids", expanding=True))
@@ -120,6 +134,13 @@ def _delete_keys(transaction: Transaction, older_than: datetime) -> int:
     return len(rows)
 
 
+def _delete_events(transaction: Transaction, older_than: datetime) -> int:
+    rows = transaction.fetch_all(_OLD_EVENTS, {"before": first_uuid7(older_than)})
+    if rows:
+        transaction.execute(_DELETE_EVENTS, {"ids": [row.event_id for row in rows]})
+    return len(rows)
+
+
 def _move(transaction: Transaction, rows: list[Any], to: str) -> None:
     """Take the rows out of the states they are booked in, and book them as deleted."""
     changes = LedgerChanges()
@@ -135,4 +156,5 @@ _UNITS = {
     RetentionKind.DELIVERIES: _delete_deliveries,
     RetentionKind.MESSAGES: _delete_messages,
     RetentionKind.SOURCE_KEYS: _delete_keys,
+    RetentionKind.TARGET_EVENTS: _delete_events,
 }

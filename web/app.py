@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 from web import metrics, openapi, operators
 from web.authentication import Authenticator
 from web.dispatch import Dispatcher
+from web.feed_cache import FeedCache
 from web.ingest import Ingest
 from web.login_throttle import LoginThrottle
 from web.passwords import PasswordHasher
@@ -18,9 +19,13 @@ from web.resources import (
     auth,
     connection,
     data_target,
+    data_target_operation,
+    data_target_trial,
     device_batch,
     device_move,
     iot_device,
+    message,
+    open_data,
     organization,
     payload_decoder,
 )
@@ -80,7 +85,11 @@ def build_routes(signer: TokenSigner, registry: CollectorRegistry, *, version: s
         *device_move.ROUTES,
         *payload_decoder.ROUTES,
         *data_target.ROUTES,
+        *data_target_operation.ROUTES,
+        *data_target_trial.routes(),
         *connection.ROUTES,
+        *message.ROUTES,
+        *open_data.routes(FeedCache()),
         *api_key.ROUTES,
         *operators.routes(registry),
     ]

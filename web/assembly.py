@@ -31,6 +31,7 @@ from storage.kafka.settings import KafkaSettings
 from storage.leases import LeaseStore
 from storage.ledger import Ledger
 from storage.processes import ProcessIdentity
+from storage.sealing import SecretBox
 from web.kafka_settings import KafkaSecurity
 from web.kafka_settings import KafkaSettings as KafkaVariables
 from web.settings import Settings
@@ -71,12 +72,12 @@ async def target_resources(settings: Settings) -> AsyncIterator[TargetResources]
 
 
 @contextlib.asynccontextmanager
-async def whole_hub(settings: Settings, database: Database) -> AsyncIterator[Hub]:
+async def whole_hub(settings: Settings, database: Database, box: SecretBox) -> AsyncIterator[Hub]:
     """A hub in one process, its journal in the database."""
     journal = EmbeddedJournal(database)
     async with target_resources(settings) as resources:
         yield Hub(
-            Stores.on(database, journal=journal, appender=journal),
+            Stores.on(database, journal=journal, appender=journal, box=box),
             pool=_decoders(settings.decoder_workers),
             target_resources=resources,
             settings=_hub_settings(settings),
@@ -85,7 +86,11 @@ async def whole_hub(settings: Settings, database: Database) -> AsyncIterator[Hub
 
 @contextlib.asynccontextmanager
 async def worker_hub(
-    settings: Settings, kafka: KafkaSettings, database: Database, identity: ProcessIdentity
+    settings: Settings,
+    kafka: KafkaSettings,
+    database: Database,
+    identity: ProcessIdentity,
+    box: SecretBox,
 ) -> AsyncIterator[Hub]:
     """A hub that reads its share of the topic, and acts for what it holds by lease."""
     reader = KafkaReader(database, kafka, holder=identity.process_id)
@@ -96,7 +101,7 @@ async def worker_hub(
     async with target_resources(settings) as resources:
         try:
             yield Hub(
-                Stores.on(database, journal=reader, appender=None),
+                Stores.on(database, journal=reader, appender=None, box=box),
                 pool=_decoders(settings.decoder_workers),
                 target_resources=resources,
                 settings=_hub_settings(settings),

@@ -9,9 +9,11 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from protocols.errors import AccessDenied, StorageUnavailable
+from storage.configuration_changes import ANNOUNCED_ACTIONS
 from storage.database import Reader, Transaction
 from storage.repositories import Author, Page, Scope, audit
 from storage.repositories.audit import NewAuditEntry
@@ -23,6 +25,7 @@ T = TypeVar("T")
 
 # A database that cannot be written is retried for as long as it takes; a caller has less patience.
 COMMIT_TIMEOUT_S = 15.0
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 # What the rest of the hub has no interest in.
 _UNANNOUNCED = frozenset({Entity.API_KEY, Entity.USER, Entity.ACTOR})
 
@@ -33,9 +36,10 @@ class Action(StrEnum):
     DELETE = "DELETE"
     REPLAY = "REPLAY"
     RESTART = "RESTART"
-
-
-_ANNOUNCED = frozenset({Action.CREATE, Action.UPDATE, Action.DELETE})
+    ENABLE = "ENABLE"
+    DISABLE = "DISABLE"
+    ROTATE = "ROTATE"
+    TEST = "TEST"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +62,10 @@ class Changed(Generic[T]):
 
 
 class Call:
-    """`query` and `body` have been validated by the route's schemas; without one they are empty."""
+    """`query` and `body` have been validated by the route's schemas; without one they are empty.
+
+    `headers` are the request's, whatever the case of their names.
+    """
 
     def __init__(
         self,
@@ -70,6 +77,7 @@ class Call:
         path: Mapping[str, Any],
         query: Mapping[str, Any],
         body: Mapping[str, Any],
+        headers: Mapping[str, str] = _NO_HEADERS,
     ) -> None:
         self.services = services
         self.caller = caller
@@ -77,6 +85,7 @@ class Call:
         self.path = path
         self.query = query
         self.body = body
+        self.headers = headers
         self._needs = needs
 
     @property
@@ -151,7 +160,7 @@ class Call:
         )
 
     async def _announce(self, change: Change) -> None:
-        is_of_interest = change.entity not in _UNANNOUNCED and change.action in _ANNOUNCED
+        is_of_interest = change.entity not in _UNANNOUNCED and change.action in ANNOUNCED_ACTIONS
         if is_of_interest and change.entity_id is not None:
             await self.services.hub.configuration_changed(
                 what=change.entity, entity_id=change.entity_id

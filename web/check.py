@@ -58,7 +58,7 @@ def check(settings: Settings) -> list[Finding]:
     if is_local:
         # Elsewhere an acknowledgement waits for the database server's disk, not for this one's.
         looks.append(_disk)
-    looks += [_port, _schema]
+    looks += [_port, _schema, _secrets]
     if settings.kafka is not None:
         looks.append(_kafka)
     looks.append(_mosquitto)
@@ -139,6 +139,18 @@ def _schema(settings: Settings) -> Finding:
 
     is_usable, sentence = asyncio.run(schema_summary(settings))
     return Finding(Verdict.GOOD if is_usable else Verdict.MISSING, "database", sentence)
+
+
+def _secrets(settings: Settings) -> Finding:
+    import asyncio
+
+    from web.secret_sealing import secrets_summary
+
+    try:
+        is_readable, sentence = asyncio.run(secrets_summary(settings))
+    except TingbroError as error:
+        return Finding(Verdict.MISSING, "secrets", str(error))
+    return Finding(Verdict.GOOD if is_readable else Verdict.MISSING, "secrets", sentence)
 
 
 def _kafka(settings: Settings) -> Finding:

@@ -84,6 +84,7 @@ class Dispatcher:
             path=match.parameters,
             query=self._query(request, route),
             body=await self._body(request, route),
+            headers=request.headers,
         )
         result = await route.handler(call)
         if isinstance(result, StreamResponse):

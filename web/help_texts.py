@@ -47,8 +47,8 @@ Decodes and delivers. All workers are equal: they share the devices among them, 
 in order or not, the others take over what was its own. It listens on no port; what it does is seen at
 /api/v1/actors of any web process. More workers than TINGBRO_KAFKA_PARTITIONS find nothing to do.
 
-needs TINGBRO_DATABASE_URL=postgresql://... and TINGBRO_KAFKA_BOOTSTRAP_SERVERS; `tingbro migrate`
-first.
+needs TINGBRO_DATABASE_URL=postgresql://..., TINGBRO_KAFKA_BOOTSTRAP_SERVERS, and TINGBRO_SECRET_KEY,
+the same as the web processes have; `tingbro migrate` first.
 """
 
 CHECK: Final = """\
@@ -74,7 +74,7 @@ the source, because both would deliver what waits.
 
 A password on the command line is seen by everyone on the machine: PGPASSWORD or ~/.pgpass keep it
 out. It is all or nothing: an interrupted copy leaves the target empty, and is simply run again. Take
-DATA_DIR/secret_key along as TINGBRO_SECRET_KEY, or everybody has to log in again.
+DATA_DIR/secret_key along as TINGBRO_SECRET_KEY: nothing else opens the secrets of data targets.
 """
 
 JOURNAL: Final = """\

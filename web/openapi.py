@@ -117,21 +117,22 @@ def _errors(route: Route) -> dict[str, Any]:
 
 
 def _path_of(route: Route) -> str:
-    path = route.path.replace("*}", "}")
+    path = route.path.replace("*}", "}").replace(":uuid}", "}")
     return f"{path}/restart" if route.method == "POST" and path != route.path else path
 
 
 def _path_parameters(route: Route) -> list[dict[str, Any]]:
-    names = [part.strip("{}*") for part in route.path.split("/") if part.startswith("{")]
+    declared = [part.strip("{}*") for part in route.path.split("/") if part.startswith("{")]
     return [
-        {
-            "in": "path",
-            "name": name,
-            "required": True,
-            "schema": {"type": "integer", "minimum": 1} if name == "id" else {"type": "string"},
-        }
-        for name in names
+        {"in": "path", "name": name, "required": True, "schema": _path_schema(name, kind)}
+        for name, _, kind in (one.partition(":") for one in declared)
     ]
+
+
+def _path_schema(name: str, kind: str) -> dict[str, Any]:
+    if kind:
+        return {"type": "string", "format": kind}
+    return {"type": "string"} if name == "path" else {"type": "integer", "minimum": 1}
 
 
 def _security(route: Route) -> list[dict[str, list[str]]]:

@@ -1,8 +1,8 @@
 """What each kind of process needs beyond settings that are right by themselves.
 
 One machine runs `up`: everything in one process. Several processes that are one hub have to meet
-somewhere: their state is in PostgreSQL and their journal in Kafka, and sessions are signed with
-one key.
+somewhere: their state is in PostgreSQL and their journal in Kafka, and one key signs sessions and
+seals secrets.
 """
 
 from enum import StrEnum
@@ -52,9 +52,10 @@ def role_problems(role: Role, environment: Environment) -> list[str]:
             f"{PREFIX}KAFKA_BOOTSTRAP_SERVERS must be set for `tingbro {role}`: messages go from "
             "the web processes to the workers through Kafka. Without Kafka run `tingbro up`."
         )
-    if role is Role.WEB and environment.text("SECRET_KEY") is None:
+    if environment.text("SECRET_KEY") is None:
         problems.append(
-            f"{PREFIX}SECRET_KEY must be set for `tingbro web`: a session that one web process "
-            "opens has to be good at every other."
+            f"{PREFIX}SECRET_KEY must be set for `tingbro {role}`, the same for every process of the "
+            "hub: a session that one opens has to be good at every other, and so has a secret that "
+            "one seals."
         )
     return problems

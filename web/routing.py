@@ -5,6 +5,7 @@ stands first, without regard to case second, and as a parameter last. A route ha
 without saying what it needs of its caller: `Route.needs` has no default.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,10 +19,14 @@ from web.errors import Refusal
 API_ROOT = "/api/v1"
 LARGEST_ID = 2**31 - 1
 
+_UUID_SUFFIX = ":uuid"
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """One operation. `path` has parameters as `{id}`, a number, or at its end as `{name*}`, the rest.
+    """One operation. `path` has parameters as `{id}`, a number, as `{id:uuid}`, or at its end as
+    `{name*}`, the rest.
 
     A handler returns what `reply` dumps, or a response of its own.
     """
@@ -98,7 +103,7 @@ class RouteTable:
 
         Raises:
             Refusal: 404 for an unknown path, 405 for a method that the path does not take, 400 for
-                a number that is none.
+                a number or a UUID that is none.
         """
         segments = [segment for segment in path.split("/") if segment]
         parameters: dict[str, str] = {}
@@ -112,7 +117,7 @@ class RouteTable:
                 f"{path} does not take {method}",
                 headers={"Allow": ", ".join(allowed_methods(routes))},
             )
-        return Match(route, {name: _value(name, text) for name, text in parameters.items()})
+        return Match(route, dict(_parameter(name, text) for name, text in parameters.items()))
 
     def methods_of(self, path: str) -> list[str]:
         """The methods that a path takes; none when there is no such path."""
@@ -139,8 +144,10 @@ def allowed_methods(routes: Mapping[str, Route]) -> list[str]:
 
 def _descend(node: _Node, segment: str) -> _Node:
     if segment.startswith("{"):
-        node.parameter = node.parameter or (segment[1:-1], _Node())
-        return node.parameter[1]
+        name, following = node.parameter = node.parameter or (segment[1:-1], _Node())
+        if name != segment[1:-1]:
+            raise ValueError(f"{segment} stands where another route has {{{name}}}.")
+        return following
     found = node.exact.setdefault(segment, _Node())
     node.folded[segment.lower()] = found
     return found
@@ -173,10 +180,15 @@ def _find(
     return None
 
 
-def _value(name: str, text: str) -> int | str:
+def _parameter(name: str, text: str) -> tuple[str, int | str]:
+    """Return a parameter's own name, and its value."""
     if name == "path":
-        return text
+        return name, text
+    if name.endswith(_UUID_SUFFIX):
+        if not _UUID.fullmatch(text.lower()):
+            raise Refusal(400, "Validation failed (uuid is expected)")
+        return name.removesuffix(_UUID_SUFFIX), text.lower()
     if not (text.isascii() and text.isdigit()):
         raise Refusal(400, "Validation failed (numeric string is expected)")
     # Beyond what any id can be: let it not be found, rather than be refused by the database.
-    return min(int(text[:12]), LARGEST_ID)
+    return name, min(int(text[:12]), LARGEST_ID)

@@ -25,6 +25,7 @@ from protocols.errors import StorageAway, StorageUnavailable
 from protocols.targets import TargetResources
 from storage import Database
 from storage.processes import ProcessIdentity, ProcessRole
+from storage.sealing import SecretBox
 from web import assembly
 from web.administrators import ensure_administrator
 from web.app import build_server
@@ -35,6 +36,7 @@ from web.listening import claimed_port
 from web.migration import check_handed_over
 from web.roles import Role
 from web.secret_key import load_or_create_secret_key
+from web.secret_sealing import seal_stored_secrets
 from web.services import Services, WebSettings
 from web.settings import Settings, TlsSettings
 from web.version import VERSION
@@ -66,10 +68,11 @@ async def run(settings: Settings) -> None:
         _make_directory(settings.data_dir)
         database = await stack.enter_async_context(assembly.opened(settings))
         await _ensure_administrator(settings, database)
-        hub = await stack.enter_async_context(assembly.whole_hub(settings, database))
+        box = await _secret_box(settings, database)
+        hub = await stack.enter_async_context(assembly.whole_hub(settings, database, box))
         await _enter(stack, assembly.started(hub, settings), stopping)
         await stack.enter_async_context(
-            _http(settings, database, hub, hub.target_resources, sockets)
+            _http(settings, database, hub, hub.target_resources, box, sockets)
         )
         await _serve(settings.http.base_url, hub.system, stopping)
 
@@ -89,12 +92,13 @@ async def run_web(settings: Settings) -> None:
 
             database = await _fleet_database(settings, stack, stopping, turn_away)
             await _ensure_administrator(settings, database)
+            box = await _secret_box(settings, database)
             hub = await stack.enter_async_context(
                 assembly.web_hub(settings, kafka, database, identity)
             )
             await _enter(stack, assembly.started(hub, settings), stopping)
             resources = await stack.enter_async_context(assembly.target_resources(settings))
-            await stack.enter_async_context(_http(settings, database, hub, resources, sockets))
+            await stack.enter_async_context(_http(settings, database, hub, resources, box, sockets))
         await _serve(settings.http.base_url, hub.system, stopping)
 
 
@@ -105,8 +109,9 @@ async def run_worker(settings: Settings) -> None:
     identity = _identity(settings, Role.WORKER)
     async with _process() as (stack, stopping):
         database = await _fleet_database(settings, stack, stopping)
+        box = await _secret_box(settings, database)
         hub = await stack.enter_async_context(
-            assembly.worker_hub(settings, kafka, database, identity)
+            assembly.worker_hub(settings, kafka, database, identity, box)
         )
         await _enter(stack, assembly.started(hub, settings), stopping)
         await _serve(None, hub.system, stopping)
@@ -205,6 +210,16 @@ async def _ensure_administrator(settings: Settings, database: Database) -> None:
         _show_password(settings, generated)
 
 
+async def _secret_box(settings: Settings, database: Database) -> SecretBox:
+    box = SecretBox(_secret_key(settings))
+    await seal_stored_secrets(database, box)
+    return box
+
+
+def _secret_key(settings: Settings) -> str:
+    return settings.secret_key or load_or_create_secret_key(settings.data_dir)
+
+
 def _make_directory(path: Path) -> None:
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -220,6 +235,7 @@ async def _http(
     database: Database,
     hub: HubPort,
     target_resources: TargetResources,
+    box: SecretBox,
     sockets: Sequence[socket.socket],
 ) -> AsyncIterator[None]:
     server = build_server(
@@ -228,6 +244,7 @@ async def _http(
             hub=hub,
             target_resources=target_resources,
             settings=_web_settings(settings),
+            box=box,
         )
     )
     timeout_s = settings.shutdown_timeout_s * assembly.REQUESTS_SHARE
@@ -244,8 +261,9 @@ async def _http(
 
 def _web_settings(settings: Settings) -> WebSettings:
     return WebSettings(
-        secret_key=settings.secret_key or load_or_create_secret_key(settings.data_dir),
+        secret_key=_secret_key(settings),
         version=VERSION,
+        base_url=settings.http.base_url,
         max_body_bytes=settings.http.max_body_bytes,
         trusted_proxies=settings.http.trusted_proxies,
     )

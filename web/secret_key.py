@@ -1,4 +1,4 @@
-"""The key that signs sessions: given by the operator, or made once and kept in the data directory."""
+"""The key that signs sessions and seals secrets: given by the operator, or made once and kept in the data directory."""
 
 import os
 import secrets
@@ -22,6 +22,22 @@ def load_or_create_secret_key(data_dir: Path) -> str:
         data_dir.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             _create(path)
+    except OSError as error:
+        raise InvalidSettings([f"The secret key in {path} cannot be used: {error}."]) from error
+    return _read(path)
+
+
+def read_secret_key(data_dir: Path) -> str | None:
+    """The key kept in `data_dir`, or None when there is none yet.
+
+    Raises: InvalidSettings when it cannot be read, or holds something else.
+    """
+    path = data_dir / FILE_NAME
+    return _read(path) if path.exists() else None
+
+
+def _read(path: Path) -> str:
+    try:
         key = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidSettings([f"The secret key in {path} cannot be used: {error}."]) from error

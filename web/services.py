@@ -7,6 +7,7 @@ from ipaddress import IPv4Network, IPv6Network
 
 from protocols.targets import TargetResources
 from storage.database import Database
+from storage.sealing import SecretBox
 from web.hub_port import HubPort
 
 KIBIBYTE = 1024
@@ -22,6 +23,8 @@ class WebSettings:
 
     secret_key: str = field(repr=False)
     version: str = "0"
+    base_url: str = "http://localhost:3000"
+    """Where the hub is reached from outside, without a slash at the end."""
 
     max_body_bytes: int = 1024 * KIBIBYTE
     body_timeout_s: float = 30.0
@@ -43,4 +46,6 @@ class Services:
     target_resources: TargetResources
     """For checking a data target's settings as its own kind reads them; nothing is sent."""
     settings: WebSettings
+    box: SecretBox
+    """Seals and opens the secrets of data targets."""
     clock: Callable[[], datetime] = utc_now

@@ -1,64 +1,102 @@
 """What a data target keeps of what a user sends: settings and secrets apart, both checked.
 
 Who sends null for a secret, or leaves it out, keeps what is stored, because that is what reading it
-gives; who sends an empty text removes it. What the chosen kind of authorization has no use for is
-not kept: a secret that nobody sees must not come back to life unnoticed.
+gives; who sends an empty text removes it. What the kind, or the chosen way of authorization, has no
+use for is not kept: a secret that nobody sees must not come back to life unnoticed.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from protocols.targets import TargetResources, discover
+from protocols.targets import Target, TargetResources, discover
+from protocols.targets.policy import parse_policy
+from protocols.targets.setting_names import (
+    COMMON_SETTINGS,
+    SIGNING_KEYS,
+    implied_authorization,
+    unused_names,
+)
 from storage.repositories.data_targets import DataTargetFields
 from web.errors import Refusal
-from web.schemas.data_target import SECRETS, SETTINGS
+from web.signing_keys import NewKey
 
-_HEADER = "HEADER_BASED_AUTHORIZATION"
-# What each way of authorization uses, besides the address.
-_USED = {
-    "NO_AUTHORIZATION": frozenset(),
-    _HEADER: frozenset({"authorizationHeader"}),
-    "HTTP_BASIC_AUTHORIZATION": frozenset({"username", "password"}),
-    "SECRET_HEADER": frozenset({"secretHeaderName", "secretHeaderValue"}),
-    "SECRET_URL_PARAMETER": frozenset({"secretParameterName", "secretParameterValue"}),
-}
-_ALWAYS_USED = frozenset({"url", "timeout", "authorizationType"})
+SHOWN_KEYS = "shownSigningKeys"
+"""A setting that no user sends and no kind reads: what may be known of the keys it signs with."""
+
+_AUTHORIZATION_TYPE = "authorizationType"
+# An empty address is a mistake; of every other text it says that there is none.
+_URL = "url"
 
 
-def target_fields(
-    body: Mapping[str, Any],
-    stored_secrets: Mapping[str, str],
-    resources: TargetResources,
-) -> DataTargetFields:
-    """Return what is to be stored of `body`, whose settings are in the API's names.
+@dataclass(frozen=True, slots=True)
+class TargetConfiguration:
+    """What is stored, or to be stored: `secrets` apart from the rest."""
 
-    Raises:
-        Refusal: this type is not available yet.
-        InvalidInput: what the type itself says of settings that it cannot use.
-    """
-    kind = discover().get(body["type"])
+    fields: DataTargetFields
+    secrets: Mapping[str, Any] = field(repr=False)
+
+    def merged(self) -> dict[str, Any]:
+        """All of it in one, as `Target.from_settings` reads it."""
+        return {**self.fields.settings, **self.secrets}
+
+
+def kind_of(type_name: str) -> type[Target]:
+    """Return the kind of a type. Raises Refusal when it is not available yet."""
+    kind = discover().get(type_name)
     if kind is None:
         raise Refusal(
             400,
-            f"Data targets of type {body['type']} are not available yet; "
+            f"Data targets of type {type_name} are not available yet; "
             f"available: {', '.join(sorted(discover()))}.",
         )
-    settings = {name: body[name] for name in SETTINGS if body.get(name) is not None}
-    secrets = {name: _secret(body.get(name), stored_secrets.get(name)) for name in SECRETS}
-    if not settings.get("authorizationType"):
-        settings["authorizationType"] = (
-            _HEADER if secrets["authorizationHeader"] else "NO_AUTHORIZATION"
-        )
-    used = _USED.get(str(settings["authorizationType"]), frozenset()) | _ALWAYS_USED
-    fields = DataTargetFields(
-        name=body["name"],
-        type=body["type"],
-        settings={name: value for name, value in settings.items() if name in used},
-        secrets={name: value for name, value in secrets.items() if value and name in used},
+    return kind
+
+
+def configuration(
+    body: Mapping[str, Any],
+    resources: TargetResources,
+    stored: TargetConfiguration | None = None,
+) -> TargetConfiguration:
+    """Return what is to be stored of `body`, whose settings are in the API's names, after `stored`.
+
+    Raises:
+        Refusal: this type is not available yet.
+        InvalidInput: what the type itself, or delivery, says of settings that it cannot use.
+    """
+    kind = kind_of(body["type"])
+    settings = {
+        name: body[name]
+        for name in kind.setting_names | COMMON_SETTINGS
+        if body.get(name) is not None and (body[name] != "" or name == _URL)
+    }
+    had: Mapping[str, object] = stored.secrets if stored else {}
+    secrets = {name: _secret(body, had, name) for name in kind.secret_names}
+    unused = frozenset[str]()
+    if _AUTHORIZATION_TYPE in kind.setting_names:
+        chosen = settings.get(_AUTHORIZATION_TYPE) or implied_authorization(settings | secrets)
+        settings[_AUTHORIZATION_TYPE] = chosen
+        unused = unused_names(chosen)
+    kept = {name: settings[name] for name in sorted(settings.keys() - unused)}
+    found = {name: secrets[name] for name in sorted(secrets.keys() - unused) if secrets[name]}
+    parse_policy(kept, kind.ordering)
+    if stored and SHOWN_KEYS in stored.fields.settings:
+        kept[SHOWN_KEYS] = stored.fields.settings[SHOWN_KEYS]
+    fields = DataTargetFields(name=body["name"], type=body["type"], settings=kept)
+    wanted = TargetConfiguration(fields, found)
+    kind.from_settings(wanted.merged(), resources)
+    return wanted
+
+
+def _secret(body: Mapping[str, Any], stored: Mapping[str, object], name: str) -> object:
+    # The hub makes the keys that it signs with itself.
+    given = None if name == SIGNING_KEYS else body.get(name)
+    return stored.get(name) if given is None else given
+
+
+def with_key(target: TargetConfiguration, new: NewKey) -> TargetConfiguration:
+    """Return `target` with these keys to sign with in place of those that it had."""
+    settings = {**target.fields.settings, SHOWN_KEYS: new.shown}
+    return TargetConfiguration(
+        replace(target.fields, settings=settings), {**target.secrets, SIGNING_KEYS: new.keys}
     )
-    kind.from_settings(fields.merged(), resources)
-    return fields
-
-
-def _secret(given: str | None, stored: str | None) -> str | None:
-    return stored if given is None else given

@@ -38,7 +38,8 @@ VARIABLES: Final = (
     Variable(
         "BASE_URL",
         "`http://localhost:PORT`",
-        "The address under which people and devices reach the hub, as written in what it prints.",
+        "The address under which people and devices reach the hub, as written in what it prints and "
+        "in the catalogues of open data: portals take data sets under another address for new ones.",
     ),
     Variable(
         "DATABASE_URL",
@@ -98,9 +99,10 @@ VARIABLES: Final = (
     Variable(
         "SECRET_KEY",
         "generated",
-        "Signs sessions: whoever knows it can be any user; at least 32 characters. When not given, "
-        "one is generated and kept in `DATA_DIR/secret_key`, readable by the owner only. `web` needs it "
-        "given, the same for every process.",
+        "Signs sessions and seals the secrets of data targets: whoever knows it can be any user. At "
+        "least 32 characters. When not given, one is generated and kept in `DATA_DIR/secret_key`, "
+        "readable by the owner only. `web` and `worker` need it given, the same for every process. "
+        "What one key has sealed no other opens: keep it with the backups.",
     ),
     Variable(
         "TLS_CERTIFICATE",

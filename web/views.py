@@ -21,7 +21,9 @@ from storage.repositories import (
     data_targets,
     decoders,
     devices,
+    open_data,
     organizations,
+    target_health,
 )
 from storage.repositories.application_status import StatusCheck
 from storage.repositories.applications import Application
@@ -30,8 +32,12 @@ from storage.repositories.data_targets import DataTarget
 from storage.repositories.decoders import Decoder
 from storage.repositories.devices import Device
 from storage.repositories.receptions import Reception
+from storage.repositories.target_health import WELL, ShownHealth
+from web.dataset_writing import dataset_view
 from web.schemas.data_target import SECRETS, SETTINGS
 from web.schemas.iot_device import location_of
+from web.signing_keys import valid_keys
+from web.target_settings import SHOWN_KEYS
 
 View = Mapping[str, Any]
 
@@ -82,15 +88,21 @@ def reception_view(reception: Reception) -> View:
 
 
 def data_target_views(reader: Reader, rows: Sequence[DataTarget], now: datetime) -> list[View]:
-    """Data targets without their secrets, and how they have fared in the last day."""
+    """Data targets without their secrets, and how they fare."""
     owners = application_headers(reader, {row.application_id for row in rows})
     since = microseconds(now - timedelta(days=1))
-    failing = attempts.targets_with_errors(reader, [row.id for row in rows], since)
+    ids = [row.id for row in rows]
+    failing = attempts.targets_with_errors(reader, ids, since)
+    healths = target_health.of_targets(reader, ids)
+    datasets = open_data.of_targets(reader, ids)
     return [
         {
             **_data_target_columns(row),
+            **_health_view(healths.get(row.id, WELL)),
+            **_signing_view(row, now),
             "application": owners[row.application_id],
             "has_recent_errors": row.id in failing,
+            "open_data_dk_dataset": dataset_view(datasets.get(row.id)),
             "last_message_date": row.last_message_at,
         }
         for row in rows
@@ -197,7 +209,7 @@ def _device_columns(row: Device) -> View:
 
 def _data_target_columns(row: DataTarget) -> View:
     settings = {_snake(name): row.fields.settings.get(name) for name in SETTINGS}
-    is_set = {f"{_snake(name)}_is_set": bool(row.fields.secrets.get(name)) for name in SECRETS}
+    is_set = {f"{_snake(name)}_is_set": name in row.secret_names for name in SECRETS}
     return {
         "id": row.id,
         "stamps": row.stamps,
@@ -205,6 +217,31 @@ def _data_target_columns(row: DataTarget) -> View:
         "type": row.fields.type,
         **settings,
         **is_set,
+    }
+
+
+def _health_view(health: ShownHealth) -> View:
+    return {
+        "enabled": health.disabled_at is None,
+        "disabled_reason": health.disabled_reason,
+        "disabled_at": health.disabled_at,
+        "health": health,
+    }
+
+
+def _signing_view(row: DataTarget, now: datetime) -> View:
+    keys = valid_keys(row.fields.settings.get(SHOWN_KEYS, ()), now)
+    return {
+        "signing_public_key": keys[0]["publicKey"] if keys else None,
+        "signing_keys": [
+            {
+                "id": key["id"],
+                "algorithm": key["algorithm"],
+                "public_key": key["publicKey"],
+                "expires_at": key["expiresAt"] and key["expiresAt"] * 1_000_000,
+            }
+            for key in keys
+        ],
     }
 
 

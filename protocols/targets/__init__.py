@@ -10,9 +10,28 @@ import pkgutil
 from functools import cache
 from types import MappingProxyType
 
-from protocols.targets._contract import Delivered, Outcome, Push, Target, TargetResources
+from protocols.targets._contract import (
+    DECODED,
+    Delivered,
+    Outcome,
+    Push,
+    Target,
+    TargetResources,
+)
+from protocols.targets._signing import SigningAlgorithm, new_signing_secret, public_key_of
 
-__all__ = ["Delivered", "Outcome", "Push", "Target", "TargetResources", "discover"]
+__all__ = [
+    "DECODED",
+    "Delivered",
+    "Outcome",
+    "Push",
+    "SigningAlgorithm",
+    "Target",
+    "TargetResources",
+    "discover",
+    "new_signing_secret",
+    "public_key_of",
+]
 
 
 @cache

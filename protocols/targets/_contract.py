@@ -75,6 +75,8 @@ class TargetResources:
     """Where targets may be: to be asked about whatever a user has entered that is connected to."""
     clock_s: Callable[[], float] = time.time
     """Unix time in seconds."""
+    monotonic_s: Callable[[], float] = time.monotonic
+    """For durations: how long something may be kept, whatever happens to the time of day."""
 
 
 class Target(ABC):
@@ -93,6 +95,18 @@ class Target(ABC):
 
     kind: ClassVar[str]
     """The value of `type` in `/api/v1/data-target`; unique among the kinds."""
+
+    setting_names: ClassVar[frozenset[str]] = frozenset()
+    """The settings that the kind reads beside those of every kind (`COMMON_SETTINGS`), as the API
+    names them; what a user sends under other names is not kept. See `setting_names.py`."""
+
+    secret_names: ClassVar[frozenset[str]] = frozenset()
+    """Those that are secret: they are kept sealed and never shown. The kind signs what it sends if
+    `SIGNING_KEYS` is among them."""
+
+    sample: bytes = b'{"test":true}'
+    """What is sent when a person tries the target out without saying what to send. May differ
+    between targets of a kind."""
 
     ordering: ClassVar[Ordering | None] = None
     """The order that the kind insists on, whatever a user chooses; None leaves it to the user."""

@@ -18,7 +18,6 @@ import ssl
 import time
 from collections.abc import Awaitable, Sequence
 from typing import Final
-from weakref import WeakKeyDictionary
 
 import aiohappyeyeballs
 import aiohttp
@@ -39,6 +38,14 @@ _NEXT_ADDRESS_S: Final = 0.25
 _KEEPALIVE_S: Final = 4.0
 
 
+class _Protocol(ResponseHandler):
+    """Knows where it is connected to, which a transport that has ended does not."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, address: str) -> None:
+        super().__init__(loop)
+        self.address = address
+
+
 class GuardedConnector(aiohttp.BaseConnector):
     """Belongs to one session. The number of connections is bounded by whoever sends: here a target
     that holds many would starve another."""
@@ -47,7 +54,6 @@ class GuardedConnector(aiohttp.BaseConnector):
         super().__init__(limit=0, keepalive_timeout=_KEEPALIVE_S)
         self._guard = guard
         self._tls = tls
-        self._addresses: WeakKeyDictionary[ResponseHandler, str] = WeakKeyDictionary()
         # What is not allowed as an address is not allowed in a request either.
         self.allowed_protocol_schema_set = frozenset(
             {"http", "https"} if guard.rules.allow_http else {"https"}
@@ -62,8 +68,8 @@ class GuardedConnector(aiohttp.BaseConnector):
     ) -> Connection:
         connection = await super().connect(req, traces, timeout)
         if (record := current_record()) is not None:
-            assert connection.protocol is not None
-            record.connected(self._addresses.get(connection.protocol))
+            protocol = connection.protocol
+            record.connected(protocol.address if isinstance(protocol, _Protocol) else None)
         return connection
 
     async def _create_connection(
@@ -81,7 +87,7 @@ class GuardedConnector(aiohttp.BaseConnector):
         host, port = req.url.raw_host, req.url.port
         assert host is not None
         assert port is not None
-        record = current_record() or WireRecord(sent_bytes=0)
+        record = current_record() or WireRecord(0)
         try:
             addresses = await self._resolve(host, port, record)
             connected = await self._reach(addresses, port, record)
@@ -100,7 +106,6 @@ class GuardedConnector(aiohttp.BaseConnector):
             raise aiohttp.ClientConnectorError(req.connection_key, exc) from exc
         except OSError as exc:
             raise aiohttp.ClientConnectorError(req.connection_key, exc) from exc
-        self._addresses[protocol] = record.address or host
         return protocol
 
     async def _resolve(self, host: str, port: int, record: WireRecord) -> Sequence[str]:
@@ -140,7 +145,7 @@ class GuardedConnector(aiohttp.BaseConnector):
         try:
             async with asyncio.timeout(TLS_TIMEOUT_S):
                 _, protocol = await asyncio.get_running_loop().create_connection(
-                    self._factory,
+                    lambda: _Protocol(self._loop, record.address or host),
                     sock=connected,
                     ssl=context,
                     server_hostname=None if context is None else host,

@@ -6,7 +6,7 @@ addresses with secrets in them. What is shown of an answer has gone through here
 
 import re
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Final
@@ -19,6 +19,8 @@ from protocols.errors import DeliveryError, DeliveryFault, DeliveryRefused, Deli
 
 EXCERPT_CHARACTERS: Final = 1024
 _HEADER_CHARACTERS: Final = 200
+# Of a request; a message holds no secret of its target, and one that asks for a token is far shorter.
+_REQUEST_BYTES: Final = 16 * 1024
 
 # The receiver's own word on what is to become of the message or of the target.
 # Source: Svix, whose receivers know it; Standard Webhooks 1.0.0 has nothing in its place.
@@ -131,7 +133,7 @@ def excerpt_of(headers: CIMultiDictProxy[str], body: bytes, secrets: Iterable[st
         return "(compressed; not shown)"
     # Redacted before it is cut: half a secret at the edge would not be recognised.
     text = body.decode(errors="replace").replace("\0", "\ufffd")
-    return _redacted(text, secrets)[:EXCERPT_CHARACTERS]
+    return redacted(text, secrets)[:EXCERPT_CHARACTERS]
 
 
 def shown_headers(headers: CIMultiDictProxy[str], secrets: Iterable[str]) -> dict[str, str]:
@@ -142,7 +144,20 @@ def shown_headers(headers: CIMultiDictProxy[str], secrets: Iterable[str]) -> dic
     # A challenge may hold what is meant for one side only; its first word says what is wanted.
     if scheme := _SCHEME.match(headers.get("WWW-Authenticate", "")):
         shown["www-authenticate"] = scheme[0]
-    return {name: _redacted(value, secrets)[:_HEADER_CHARACTERS] for name, value in shown.items()}
+    return {name: redacted(value, secrets)[:_HEADER_CHARACTERS] for name, value in shown.items()}
+
+
+def shown_request(
+    headers: Mapping[istr, str], body: bytes, secrets: Iterable[str]
+) -> tuple[dict[str, str], str]:
+    """Return a request's headers and the start of its body, with what is secret replaced."""
+    secrets = tuple(secrets)
+    shown = {
+        str(name): _REDACTED if name.lower() == "authorization" else redacted(value, secrets)
+        for name, value in headers.items()
+    }
+    start = body[:_REQUEST_BYTES].decode(errors="replace")
+    return shown, redacted(start, secrets)
 
 
 def _without_query(location: str) -> str:
@@ -152,7 +167,8 @@ def _without_query(location: str) -> str:
         return "(not an address)"
 
 
-def _redacted(text: str, secrets: Iterable[str]) -> str:
+def redacted(text: str, secrets: Iterable[str]) -> str:
+    """Return `text` without `secrets`, of which the longest come first."""
     for secret in secrets:
         text = text.replace(secret, _REDACTED)
     return text
@@ -176,8 +192,18 @@ def parse_retry_after_s(value: str, now_s: float) -> float | None:
         return None
 
 
-def error_of_exception(exc: aiohttp.ClientError | OSError, timeout_s: float) -> DeliveryError:
+def error_of_exception(
+    exc: aiohttp.ClientError | OSError, *, timeout_s: float, was_connected: bool
+) -> DeliveryError:
     """Return the error that a failed exchange amounts to."""
+    if isinstance(exc, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
+        return DeliveryRefused(
+            "The address of the receiver cannot be used.", fault=DeliveryFault.MESSAGE
+        )
+    if isinstance(exc, TimeoutError) and not was_connected:
+        return DeliveryRetryable(
+            "No connection to the receiver came about in time.", fault=DeliveryFault.CONNECTION
+        )
     fault, sentence = _meaning_of_exception(exc, timeout_s)
     return DeliveryRetryable(sentence, fault=fault)
 
@@ -187,15 +213,11 @@ def _meaning_of_exception(
 ) -> tuple[DeliveryFault, str]:
     fault = DeliveryFault
     match exc:
-        case aiohttp.ConnectionTimeoutError():
-            return fault.CONNECTION, "No connection to the receiver came about in time."
         case TimeoutError():
             return (
                 fault.THROTTLED,
                 f"The receiver had not answered completely after {timeout_s:g} s.",
             )
-        case aiohttp.ClientConnectorDNSError():
-            return fault.CONNECTION, "The name of the receiver could not be resolved."
         case aiohttp.ClientConnectorCertificateError(certificate_error=certificate_error):
             return (
                 fault.CONFIGURATION,
@@ -214,8 +236,6 @@ def _meaning_of_exception(
             return fault.RECEIVER, "The receiver closed the connection instead of answering."
         case aiohttp.ClientResponseError():
             return fault.RECEIVER, "What the receiver answered is not acceptable HTTP."
-        case aiohttp.InvalidURL():
-            return fault.CONFIGURATION, "The address of the receiver cannot be used."
         case OSError():
             return fault.RECEIVER, f"The connection to the receiver failed{_reason_of(exc)}."
         case _:

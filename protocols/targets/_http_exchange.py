@@ -20,7 +20,9 @@ from protocols.targets._http_answers import (
     error_of_answer,
     error_of_exception,
     excerpt_of,
+    redacted,
     shown_headers,
+    shown_request,
 )
 from protocols.targets._http_settings import HttpTargetSettings
 from protocols.targets._wire_record import WireRecord, record_wire
@@ -29,9 +31,10 @@ MAX_REQUEST_BYTES: Final = 1024 * 1024
 MAX_ANSWER_BYTES: Final = 16 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen, and made by position: that costs a third, and one is made for every push.
+@dataclass(slots=True)
 class Answer:
-    """What a receiver answered, whatever the status."""
+    """What a receiver answered, whatever the status. Not to be changed."""
 
     status_code: int
     headers: CIMultiDictProxy[str]
@@ -94,7 +97,7 @@ class HttpSender:
                 may not be reached.
             DeliveryRetryable: there was no complete answer.
         """
-        record = WireRecord(sent_bytes=len(body), key_ids=key_ids)
+        record = WireRecord(len(body), key_ids)
         if len(body) > MAX_REQUEST_BYTES:
             raise DeliveryRefused(
                 f"The message is larger than {MAX_REQUEST_BYTES} bytes.",
@@ -102,31 +105,33 @@ class HttpSender:
                 exchange=self._exchange(record),
             )
         record_wire(record)
+        record.headers, record.body = headers, body
         try:
-            async with self._post(
+            response = await self._post(
                 self._url,
                 data=body,
                 headers={**self._constant_headers, **headers},
                 allow_redirects=False,
                 timeout=self._timeout,
-            ) as response:
-                record.head_arrived()
+            )
+            record.head_arrived()
+            if response.content.is_eof():
+                # It came in one piece with its head, as nearly all do, and has let go of its
+                # connection by itself.
+                answer = response.content.read_nowait(self._max_answer_bytes)
+            else:
                 answer = await self._read(response)
         except DeliveryError as error:  # From the guard: there was nobody to send to.
             error.exchange = self._exchange(record)
             raise
         # TimeoutError is an OSError.
         except (aiohttp.ClientError, OSError) as exc:
-            failure = error_of_exception(exc, self._settings.timeout_s)
+            failure = error_of_exception(
+                exc, timeout_s=self._settings.timeout_s, was_connected=record.is_connected
+            )
             failure.exchange = self._exchange(record)
             raise failure from exc
-        return Answer(
-            status_code=response.status,
-            headers=response.headers,
-            body=answer,
-            duration_s=record.ended(),
-            record=record,
-        )
+        return Answer(response.status, response.headers, answer, record.ended(), record)
 
     def error_of(self, answer: Answer) -> DeliveryError:
         """Return what an answer that is no success amounts to."""
@@ -135,33 +140,45 @@ class HttpSender:
             answer.headers,
             answer.body,
             now_s=self._clock_s(),
-            secrets=self._settings.secrets,
+            secrets=self._secrets(),
         )
         error.exchange = self.exchange_of(answer)
         return error
 
     def exchange_of(self, answer: Answer) -> Exchange:
         """Return how this answer came about, without secrets, for people to look at."""
-        secrets = self._settings.secrets
+        secrets = self._secrets()
         return replace(
             self._exchange(answer.record),
             response_headers=shown_headers(answer.headers, secrets),
             response_excerpt=excerpt_of(answer.headers, answer.body, secrets),
         )
 
+    def redacted(self, text: str) -> str:
+        """Return `text`, which is the receiver's, without the secrets that it was shown."""
+        return redacted(text, self._secrets())
+
+    async def close(self) -> None:
+        """Let go of what is under way beside the requests themselves: nothing here."""
+
+    def _secrets(self) -> tuple[str, ...]:
+        return self._settings.secrets
+
     def _exchange(self, record: WireRecord) -> Exchange:
         record.ended()
-        return record.exchange(self._settings.shown_url)
+        headers = {**self._constant_headers, **record.headers}
+        shown, body = shown_request(headers, record.body, self._secrets())
+        exchange = record.exchange(self._settings.shown_url)
+        return replace(exchange, request_headers=shown, request_body=body)
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         """Return the start of the answer; one that is longer than allowed costs its connection."""
         limit = self._max_answer_bytes
         content = response.content
-        if content.is_eof():  # It came in one piece with its head, as nearly all do.
-            return content.read_nowait(limit)
         answer = b""
-        while not content.at_eof() and len(answer) <= limit:
-            answer += await content.read(limit + 1)
-        if len(answer) > limit:
-            response.close()
+        try:
+            while not content.at_eof() and len(answer) <= limit:
+                answer += await content.read(limit + 1)
+        finally:
+            response.release()
         return answer[:limit]

@@ -14,7 +14,9 @@ from urllib.parse import quote, quote_plus
 from yarl import URL
 
 from protocols.errors import InvalidInput
+from protocols.targets._client_credentials import ClientAuthentication, ClientCredentials
 from protocols.targets.guard import Guard
+from protocols.targets.setting_names import implied_authorization
 
 # From the start of an attempt to the end of the answer. OS2iot waits 30 s; receivers that are in order
 # answer within a second, and whoever holds a push for longer is better asked again later.
@@ -25,6 +27,8 @@ MAX_TIMEOUT_MS = 300_000
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 # RFC 9110, section 5.5, without what lies beyond ASCII: no two receivers agree on that.
 _HEADER_VALUE = re.compile(r"[!-~](?:[ \t!-~]*[!-~])?")
+# RFC 6749, section 3.3.
+_SCOPE = re.compile(r"[!#-\[\]-~]+(?: [!#-\[\]-~]+)*")
 # Headers that the hub or the protocol sets; a secret in one of them would break the push.
 _RESERVED_HEADERS = frozenset(
     {
@@ -55,6 +59,7 @@ class AuthorizationType(StrEnum):
     HTTP_BASIC_AUTHORIZATION = "HTTP_BASIC_AUTHORIZATION"
     SECRET_HEADER = "SECRET_HEADER"
     SECRET_URL_PARAMETER = "SECRET_URL_PARAMETER"
+    OAUTH_AUTHORIZATION = "OAUTH_AUTHORIZATION"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,26 +71,29 @@ class HttpTargetSettings:
     """The same address for people to read, without what is secret."""
     timeout_s: float
     authorization_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    credentials: ClientCredentials | None = None
+    """What tokens are got with, where each push shows one."""
 
     secrets: tuple[str, ...] = field(default=(), repr=False)
     """Every spelling of a secret that a receiver could echo, the longest first."""
 
 
 def parse_http_settings(settings: Mapping[str, object], guard: Guard) -> HttpTargetSettings:
-    """Read `settings`; the address has to be one that `guard` lets through.
+    """Read `settings`; the addresses have to be such that `guard` lets them through.
 
-    Without an `authorizationType` an `authorizationHeader` that is not empty is used, as existing
-    clients expect.
+    Without an `authorizationType` a `tokenEndpoint` or else an `authorizationHeader` that is not empty
+    is used, as existing clients expect.
 
     Raises:
         InvalidInput: one sentence for each setting that cannot be used.
     """
-    reader = _Reader(settings)
-    url = reader.url(guard)
+    reader = _Reader(settings, guard)
+    url = reader.url()
     timeout_ms = reader.timeout_ms()
     shown_url = str(url)
     headers: dict[str, str] = {}
     secrets: list[str] = []
+    client: ClientCredentials | None = None
     match reader.authorization_type():
         case AuthorizationType.HEADER_BASED_AUTHORIZATION:
             headers["Authorization"] = reader.header_value("authorizationHeader")
@@ -108,6 +116,9 @@ def parse_http_settings(settings: Mapping[str, object], guard: Guard) -> HttpTar
                 quote_plus(value),
                 *url.raw_query_string.split("=")[-1:],
             ]
+        case AuthorizationType.OAUTH_AUTHORIZATION:
+            client = reader.client_credentials()
+            secrets += client.secrets
         case AuthorizationType.NO_AUTHORIZATION | None:
             pass
     reader.raise_for_problems()
@@ -116,6 +127,7 @@ def parse_http_settings(settings: Mapping[str, object], guard: Guard) -> HttpTar
         shown_url=shown_url,
         timeout_s=timeout_ms / 1000,
         authorization_headers=headers,
+        credentials=client,
         secrets=tuple(sorted({secret for secret in secrets if secret}, key=len, reverse=True)),
     )
 
@@ -123,20 +135,21 @@ def parse_http_settings(settings: Mapping[str, object], guard: Guard) -> HttpTar
 class _Reader:
     """Reads one setting at a time and remembers what was wrong; a wrong one reads as a stand-in."""
 
-    def __init__(self, settings: Mapping[str, object]) -> None:
+    def __init__(self, settings: Mapping[str, object], guard: Guard) -> None:
         self._settings = settings
+        self._guard = guard
         self._problems: list[str] = []
 
     def raise_for_problems(self) -> None:
         if self._problems:
             raise InvalidInput(" ".join(self._problems))
 
-    def url(self, guard: Guard) -> URL:
-        text = self.text("url")
+    def url(self, name: str = "url") -> URL:
+        text = self.text(name)
         try:
-            return guard.check_url(text) if text else URL()
+            return self._guard.check_url(text) if text else URL()
         except InvalidInput as error:
-            self._problems.append(f"`url` {error}.")
+            self._problems.append(f"`{name}` {error}.")
             return URL()
 
     def timeout_ms(self) -> int:
@@ -157,9 +170,7 @@ class _Reader:
     def authorization_type(self) -> AuthorizationType | None:
         value = self._settings.get("authorizationType")
         if value is None or value == "":
-            if self._settings.get("authorizationHeader"):
-                return AuthorizationType.HEADER_BASED_AUTHORIZATION
-            return AuthorizationType.NO_AUTHORIZATION
+            return AuthorizationType(implied_authorization(self._settings))
         if isinstance(value, str) and value in list(AuthorizationType):
             return AuthorizationType(value)
         self._problems.append(f"`authorizationType` must be one of {', '.join(AuthorizationType)}.")
@@ -205,6 +216,40 @@ class _Reader:
         if _has_control(password):
             self._problems.append("`password` must not contain control characters.")
         return base64.b64encode(f"{username}:{password}".encode()).decode(), password
+
+    def client_credentials(self) -> ClientCredentials:
+        client_id, client_secret = self.text("clientId"), self.text("clientSecret")
+        if _has_control(client_id + client_secret):
+            self._problems.append(
+                "`clientId` and `clientSecret` must not contain control characters."
+            )
+        return ClientCredentials(
+            token_endpoint=self.url("tokenEndpoint"),
+            client_id=client_id,
+            client_secret=client_secret,
+            scope=self._scope(),
+            authentication=self._client_authentication(),
+        )
+
+    def _scope(self) -> str | None:
+        value = self._settings.get("scope")
+        if value is None or value == "":
+            return None
+        if not isinstance(value, str) or not _SCOPE.fullmatch(value):
+            self._problems.append("`scope` must be names of scopes with one blank between them.")
+            return None
+        return value
+
+    def _client_authentication(self) -> ClientAuthentication | None:
+        value = self._settings.get("clientAuthentication")
+        if value is None or value == "":
+            return None
+        if isinstance(value, str) and value in list(ClientAuthentication):
+            return ClientAuthentication(value)
+        self._problems.append(
+            f"`clientAuthentication` must be one of {', '.join(ClientAuthentication)}."
+        )
+        return None
 
     def with_parameter(self, url: URL, name: str, value: str) -> URL:
         if name and name in url.query:

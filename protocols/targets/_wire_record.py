@@ -6,43 +6,44 @@ lets through untouched.
 """
 
 import time
+from collections.abc import Mapping
 from contextvars import ContextVar
+from types import MappingProxyType
+
+from multidict import istr
 
 from protocols.exchange import Exchange
 
 
 class WireRecord:
-    """One request's. Made for every push, and turned into an `Exchange` only where somebody looks."""
+    """One request's. Made for every push, and turned into an `Exchange` only where somebody looks.
 
-    __slots__ = (
-        "_began_s",
-        "_connected_s",
-        "_ended_s",
-        "_head_s",
-        "address",
-        "connect_s",
-        "dns_s",
-        "key_ids",
-        "sent_bytes",
-        "tls_s",
-    )
+    What has not happened is left to the class: most pushes take no step but the last.
+    """
 
-    def __init__(self, *, sent_bytes: int, key_ids: tuple[str, ...] = ()) -> None:
+    body: bytes = b""
+    headers: Mapping[istr, str] = MappingProxyType({})
+    address: str | None = None
+    dns_s: float | None = None
+    connect_s: float | None = None
+    tls_s: float | None = None
+    _connected_s: float | None = None
+    _head_s: float | None = None
+    _ended_s: float | None = None
+
+    def __init__(self, sent_bytes: int, key_ids: tuple[str, ...] = ()) -> None:
         self.sent_bytes = sent_bytes
         self.key_ids = key_ids
-        self.address: str | None = None
-        self.dns_s: float | None = None
-        self.connect_s: float | None = None
-        self.tls_s: float | None = None
         self._began_s = time.perf_counter()
-        self._connected_s: float | None = None
-        self._head_s: float | None = None
-        self._ended_s: float | None = None
 
     def connected(self, address: str | None) -> None:
         """A connection stands, new or kept; from now on it is up to the receiver."""
         self.address = address
         self._connected_s = time.perf_counter()
+
+    @property
+    def is_connected(self) -> bool:
+        return self._connected_s is not None
 
     def head_arrived(self) -> None:
         self._head_s = time.perf_counter()

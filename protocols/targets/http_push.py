@@ -15,8 +15,9 @@ from multidict import istr
 
 from protocols.errors import DeliveryError
 from protocols.targets._contract import Delivered, Outcome, Push, Target, TargetResources
-from protocols.targets._http_exchange import HttpSender
 from protocols.targets._http_settings import HttpTargetSettings, parse_http_settings
+from protocols.targets._oauth import sender_for
+from protocols.targets.setting_names import HTTP_SECRETS, HTTP_SETTINGS
 
 # Names that are already folded cost less at every push.
 _WEBHOOK_ID = istr("webhook-id")
@@ -25,13 +26,19 @@ _MESSAGE_ID = istr("tingbro-message-id")
 _REPLAY = istr("tingbro-replay")
 
 
+# Stands for the address of a target without one, which is only pulled from; RFC 2606, section 2.
+_NO_ADDRESS = "https://no-address.invalid/"
+
+
 class HttpPushTarget(Target):
     kind: ClassVar[str] = "HTTP_PUSH"
+    setting_names: ClassVar[frozenset[str]] = HTTP_SETTINGS | {"envelope", "batchSize"}
+    secret_names: ClassVar[frozenset[str]] = HTTP_SECRETS
     batch_size: int = 1
 
     def __init__(self, settings: HttpTargetSettings, resources: TargetResources) -> None:
         self._url = settings.url
-        self._sender = HttpSender(settings, resources)
+        self._sender = sender_for(settings, resources)
         self._clock_s = resources.clock_s
 
     def __repr__(self) -> str:
@@ -39,7 +46,12 @@ class HttpPushTarget(Target):
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, object], resources: TargetResources) -> Self:
-        return cls(parse_http_settings(settings, resources.guard), resources)
+        if settings.get("url") is not None:
+            return cls(parse_http_settings(settings, resources.guard), resources)
+        without = {**settings, "url": _NO_ADDRESS}
+        target = cls(parse_http_settings(without, resources.guard), resources)
+        target.takes_pushes = False
+        return target
 
     async def open(self) -> None:
         """Nothing to do: connections are made when they are needed and kept by the session."""
@@ -48,7 +60,8 @@ class HttpPushTarget(Target):
         return [await self._push(push) for push in batch]
 
     async def close(self) -> None:
-        """Nothing to do: the session belongs to whoever made it."""
+        """Connections stay: they are the session's, which belongs to whoever made it."""
+        await self._sender.close()
 
     async def _push(self, push: Push) -> Outcome:
         try:

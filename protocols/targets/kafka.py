@@ -34,6 +34,20 @@ from protocols.targets.policy import MAX_BATCH
 
 class KafkaTarget(Target):
     kind: ClassVar[str] = "KAFKA"
+    setting_names: ClassVar[frozenset[str]] = frozenset(
+        {
+            "bootstrapServers",
+            "topic",
+            "key",
+            "timeout",
+            "securityProtocol",
+            "caCertificate",
+            "clientCertificate",
+            "saslMechanism",
+            "username",
+        }
+    )
+    secret_names: ClassVar[frozenset[str]] = frozenset({"clientKey", "password"})
     batch_size: int = MAX_BATCH
 
     def __init__(self, settings: KafkaTargetSettings, resources: TargetResources) -> None:

@@ -1,7 +1,8 @@
 """Data targets: where an application's messages go."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 import orjson
 from sqlalchemy import delete, select, update
@@ -11,8 +12,10 @@ from storage.database import Reader, Row, Transaction
 from storage.repositories.paging import Page, PageOf, fetch_page
 from storage.repositories.scope import Scope
 from storage.repositories.stamps import Author, Stamps
+from storage.sealing import names_of
 from storage.tables.entities import application, data_target
 
+_NO_SECRETS = "{}"
 _SELECT = select(
     data_target.c.id,
     data_target.c.application_id,
@@ -38,24 +41,18 @@ _SORTABLE = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataTargetFields:
-    """What a user fills in: `settings` and `secrets` are disjoint and in the API's names."""
+    """What a user fills in beside the secrets, see `target_secrets`; `settings` in the API's names."""
 
     name: str
     type: str
-    settings: Mapping[str, object]
-    secrets: Mapping[str, str] = field(repr=False)
+    settings: Mapping[str, Any]
 
     def columns(self) -> dict[str, object]:
         return {
             "name": self.name,
             "type": self.type,
             "settings": orjson.dumps(self.settings).decode(),
-            "secrets": orjson.dumps(self.secrets).decode(),
         }
-
-    def merged(self) -> dict[str, object]:
-        """Settings and secrets in one, as `Target.from_settings` reads them."""
-        return {**self.settings, **self.secrets}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +61,8 @@ class DataTarget:
     application_id: int
     organization_id: int
     fields: DataTargetFields
+    secret_names: frozenset[str]
+    """Which secrets it has."""
     last_message_at: int | None
     """When it last took something, in microseconds UTC."""
     stamps: Stamps
@@ -72,10 +71,9 @@ class DataTarget:
 def create(
     transaction: Transaction, application_id: int, fields: DataTargetFields, author: Author
 ) -> int:
-    """Add one and return its id. The caller has seen to it that the application exists."""
-    return transaction.insert(
-        data_target, {"application_id": application_id, **fields.columns(), **author.creating()}
-    )
+    """Add one without secrets and return its id. The caller has seen to it that the application exists."""
+    row = {"application_id": application_id, "secrets": _NO_SECRETS, **fields.columns()}
+    return transaction.insert(data_target, {**row, **author.creating()})
 
 
 def get(reader: Reader, scope: Scope, target_id: int) -> DataTarget:
@@ -136,13 +134,13 @@ def _build(row: Row) -> DataTarget:
         type=row.type,
         name=row.name,
         settings=orjson.loads(row.settings),
-        secrets=orjson.loads(row.secrets),
     )
     return DataTarget(
         row.id,
         row.application_id,
         row.organization_id,
         fields,
+        names_of(row.secrets),
         row.last_message_at,
         Stamps.of(row),
     )

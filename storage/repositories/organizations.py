@@ -87,6 +87,15 @@ def update_name(transaction: Transaction, organization_id: int, name: str, autho
     )
 
 
+def mark_registered(transaction: Transaction, organization_id: int, author: Author) -> None:
+    """Note that Open Data DK has been told of it."""
+    transaction.execute(
+        update(organization)
+        .where(organization.c.id == organization_id)
+        .values(open_data_dk_registered=True, **author.updating())
+    )
+
+
 def remove(transaction: Transaction, organization_id: int) -> int:
     """Delete it and everything that belongs to it. Returns how many organizations went: 1 or 0."""
     # Decoders refuse to go while a connection uses them, so the connections go first.

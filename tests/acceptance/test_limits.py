@@ -10,6 +10,7 @@ import pytest
 from aiohttp.web import ServerRunner, TCPSite
 
 from storage.journal import JournalLimits
+from storage.sealing import SecretBox
 from tests.support.api_client import running_api
 from tests.support.city import City
 from tests.support.decoder_stub import StubPool
@@ -102,6 +103,7 @@ async def served(hub: HubInProcess) -> AsyncIterator[str]:
         hub=hub.hub,
         target_resources=hub.hub.target_resources,
         settings=WebSettings(secret_key="k" * 32),
+        box=SecretBox("k" * 32),
     )
     runner = ServerRunner(build_server(services))
     await runner.setup()

@@ -142,6 +142,25 @@ async def test_change_of_a_decoder_counts_from_the_next_message_on(city: City) -
         assert await arrivals(receiver, 2) == [{"n": 1}, {"m": 2}]
 
 
+async def test_disabled_target_gets_nothing_until_it_is_enabled_and_then_all_of_it(
+    city: City,
+) -> None:
+    async with Receiver() as off, Receiver() as on:
+        device, target_id = await city.device(), await city.target(off.url)
+        await city.client.connect([device], target_id)
+        await city.client.connect([device], await city.target(on.url))
+        path = f"/api/v1/data-target/{target_id}"
+        disabled = await city.client.request("POST", f"{path}/disable", json={"reason": "moving"})
+        assert (disabled.status, disabled.body["enabled"]) == (200, False)
+        for n in (1, 2):
+            await city.client.send(device, {"n": n})
+        assert await arrivals(on, 2) == [{"n": 1}, {"n": 2}]
+        assert off.requests == []
+        assert (await city.client.request("POST", f"{path}/enable")).status == 200
+        assert await arrivals(off, 2) == [{"n": 1}, {"n": 2}]
+        await city.settled()
+
+
 async def test_repeat_under_the_same_idempotency_key_is_one_message(city: City) -> None:
     async with Receiver() as receiver:
         device = await city.connected_device(receiver.url)

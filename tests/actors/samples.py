@@ -8,6 +8,7 @@ from protocols.identifiers import new_delivery_id, new_message_id
 from protocols.messages import (
     ApplicationId,
     DecoderId,
+    DeliveryId,
     DeviceId,
     DeviceType,
     OrganizationId,
@@ -68,7 +69,14 @@ def outcome(decoder_id: int = 5, *, error: DecodeError | None = None) -> DecodeO
 
 
 def item(
-    position: int, device_id: int = 1, *, generation: int = 0, attempts: int = 0
+    position: int,
+    device_id: int = 1,
+    *,
+    generation: int = 0,
+    attempts: int = 0,
+    body: bytes = b"{}",
+    is_aside: bool = False,
+    batch_id: DeliveryId | None = None,
 ) -> OutboxItem:
     return OutboxItem(
         delivery_id=new_delivery_id(),
@@ -83,5 +91,7 @@ def item(
         next_at=NOW,
         created_at=NOW,
         expires_at=NOW + timedelta(hours=72),
-        body=b"{}",
+        body=body,
+        is_aside=is_aside,
+        batch_id=batch_id,
     )

@@ -14,9 +14,10 @@ from actors.target import TargetActor
 from protocols.errors import DeliveryRetryable
 from protocols.messages import DeliveryId, MessageId, TargetId
 from protocols.targets import Delivered, Outcome, Push, Target, TargetResources
+from protocols.targets.policy import DeliveryPolicy, Ordering
 from storage import Database, open_database
 from storage.leases import Lease
-from storage.outbox import DeliveryOutcome, Outbox, OutboxItem
+from storage.outbox import DeliveryOutcome, Outbox, OutboxItem, TargetNote
 from tests.support.pipeline import NOW, TARGET, Pipeline, pipeline_on, result, uplink
 
 PATIENCE_S = 5.0
@@ -69,10 +70,16 @@ class SlowOutbox(Outbox):
         self.may_answer.set()
         self.recorded, self.has_read = asyncio.Event(), asyncio.Event()
 
-    async def record(self, outcomes: Sequence[DeliveryOutcome], lease: Lease | None = None) -> None:
+    async def record(
+        self,
+        outcomes: Sequence[DeliveryOutcome],
+        lease: Lease | None = None,
+        note: TargetNote | None = None,
+    ) -> list[TargetId]:
         await self.may_record.wait()
-        await super().record(outcomes, lease)
+        listeners = await super().record(outcomes, lease, note)
         self.recorded.set()
+        return listeners
 
     async def waiting(
         self,
@@ -81,8 +88,11 @@ class SlowOutbox(Outbox):
         now: datetime,
         limit: int = 1_000,
         excluding: Collection[DeliveryId] = (),
+        ordering: Ordering = Ordering.PER_DEVICE,
     ) -> list[OutboxItem]:
-        items = await super().waiting(target_id, now=now, limit=limit, excluding=excluding)
+        items = await super().waiting(
+            target_id, now=now, limit=limit, excluding=excluding, ordering=ordering
+        )
         self.has_read.set()
         await self.may_answer.wait()
         return items
@@ -105,8 +115,8 @@ class Scene:
         return [entry.uplink.message_id for entry in entries]
 
     def start(self) -> ActorRef[TargetActor]:
-        async def open_target(_target_id: TargetId) -> Target:
-            return self.receiver
+        async def open_target(_target_id: TargetId) -> tuple[Target, DeliveryPolicy]:
+            return self.receiver, DeliveryPolicy()
 
         spec = ChildSpec(
             "7", TargetActor, (TARGET,), {"outbox": self.outbox, "open_target": open_target}

@@ -13,6 +13,7 @@ from actors.runtime import ActorRef, ActorSystem, ChildSpec, VirtualClock
 from actors.target import TargetActor
 from protocols.messages import DeliveryId, MessageId, TargetId
 from protocols.targets import Delivered, Outcome, Push, Target, TargetResources
+from protocols.targets.policy import DeliveryPolicy
 from storage import Database, open_database
 from storage.database import Reader
 from storage.leases import Lease, LeaseSettings, LeaseStore
@@ -86,8 +87,8 @@ class Holder:
             lease, self.book, act_limit_s=act_limit_s, on_refused=self.refused.append
         )
 
-        async def open_target(_target_id: TargetId) -> Target:
-            return self.receiver
+        async def open_target(_target_id: TargetId) -> tuple[Target, DeliveryPolicy]:
+            return self.receiver, DeliveryPolicy()
 
         arguments = {
             "outbox": self._scene.pipeline.outbox,

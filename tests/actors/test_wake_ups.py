@@ -13,8 +13,10 @@ from actors.wake_ups import WakeUpActor
 from protocols.errors import StorageUnavailable
 from protocols.messages import TargetId
 from protocols.targets import Target
+from protocols.targets.policy import DeliveryPolicy
 from storage import Database, open_database
 from storage.outbox import Outbox
+from storage.sealing import SecretBox
 from storage.signals import LocalSignals, OnSignal
 from storage.target_settings import TargetSettings
 from tests.support.pipeline import pipeline_on, result, uplink
@@ -62,7 +64,7 @@ class SignalsInHand(LocalSignals):
         self._break.clear()
 
 
-async def never_opened(_target_id: TargetId) -> Target:
+async def never_opened(_target_id: TargetId) -> tuple[Target, DeliveryPolicy]:
     raise NotImplementedError
 
 
@@ -73,7 +75,7 @@ class Looker(TargetRoster):
         super().__init__(
             system,
             outbox=Outbox(database),
-            settings=TargetSettings(database),
+            settings=TargetSettings(database, SecretBox("k" * 32)),
             open_target=never_opened,
         )
         self.looked: list[list[TargetId]] = []
@@ -194,7 +196,7 @@ async def test_only_targets_without_an_actor_here_are_woken_elsewhere(
     roster = TargetRoster(
         scene.system,
         outbox=Outbox(database),
-        settings=TargetSettings(database),
+        settings=TargetSettings(database, SecretBox("k" * 32)),
         open_target=never_opened,
         wake_elsewhere=woken.extend,
     )

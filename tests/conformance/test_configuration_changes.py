@@ -92,10 +92,16 @@ async def test_what_changes_after_the_beginning_is_told_once_and_in_order(
     await changes.begin()
     await change(database, 2)
     await change(database, 3, entity="data_target", action="DELETE")
+    for action in ("DISABLE", "ENABLE", "ROTATE"):
+        await change(database, 4, entity="data_target", action=action)
 
     assert await news(changes) == [
         ConfigurationChange("iot_device", 2, "UPDATE"),
         ConfigurationChange("data_target", 3, "DELETE"),
+        *(
+            ConfigurationChange("data_target", 4, action)
+            for action in ("DISABLE", "ENABLE", "ROTATE")
+        ),
     ]
     assert await news(changes) == []
 
@@ -138,6 +144,7 @@ async def test_lines_about_what_no_message_depends_on_are_passed_over(database: 
     await change(database, 1, entity="api_key")
     await change(database, None, entity="actor", action="RESTART")
     await change(database, 2, entity="payload_decoder", action="REPLAY")
+    await change(database, 2, entity="data_target", action="TEST")
     await change(database, 3)
 
     assert await ids(changes) == [3]

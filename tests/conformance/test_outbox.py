@@ -82,8 +82,9 @@ async def test_failed_head_holds_back_its_device_only_until_it_is_due(pipeline: 
     await fail(pipeline, items[0])
     due_at = NOW + timedelta(seconds=60)
     assert await pipeline.waiting() == items[2:]
-    assert await pipeline.outbox.next_due_at(TARGET) == due_at
-    assert await pipeline.outbox.blocked_lanes(TARGET) == [(items[0].device_id, due_at)]
+    assert await pipeline.outbox.next_due_at(TARGET, now=NOW) == due_at
+    (lane,) = await pipeline.outbox.blocked_lanes(TARGET)
+    assert (lane.lane, lane.delivery_id, lane.due_at) == (1, items[0].delivery_id, due_at)
     found = await pipeline.waiting(now=due_at)
     assert [item.delivery_id for item in found] == [item.delivery_id for item in items]
     assert (found[0].attempts, found[0].next_at) == (1, due_at)
@@ -96,7 +97,7 @@ async def test_lane_opens_when_its_head_has_come_to_its_end(pipeline: Pipeline) 
     await pipeline.outbox.record([outcome(retried)])
     assert await pipeline.waiting() == items[1:]
     assert await pipeline.outbox.blocked_lanes(TARGET) == []
-    assert await pipeline.outbox.next_due_at(TARGET) is None
+    assert await pipeline.outbox.next_due_at(TARGET, now=NOW) is None
     assert (await pipeline.balance()).deliveries.delivered == 1
 
 
@@ -104,7 +105,7 @@ async def test_each_failure_moves_the_due_time_and_counts_once(pipeline: Pipelin
     (item,) = await fill(pipeline, 1)
     await fail(pipeline, item)
     await fail(pipeline, replace(item, attempts=1), retry_in_s=600)
-    assert await pipeline.outbox.next_due_at(TARGET) == NOW + timedelta(seconds=600)
+    assert await pipeline.outbox.next_due_at(TARGET, now=NOW) == NOW + timedelta(seconds=600)
     deliveries = (await pipeline.balance()).deliveries
     assert (deliveries.retrying, deliveries.pending) == (1, 0)
 
@@ -118,10 +119,9 @@ async def test_replay_neither_waits_for_a_lane_nor_blocks_one(pipeline: Pipeline
     (replayed,) = await pipeline.waiting()
     assert replayed.generation == 1
     await fail(pipeline, replayed, retry_in_s=5)
-    assert await pipeline.outbox.blocked_lanes(TARGET) == [
-        (live[0].device_id, NOW + timedelta(seconds=60))
-    ]
-    assert await pipeline.outbox.next_due_at(TARGET) == NOW + timedelta(seconds=5)
+    (lane,) = await pipeline.outbox.blocked_lanes(TARGET)
+    assert (lane.delivery_id, lane.due_at) == (live[0].delivery_id, NOW + timedelta(seconds=60))
+    assert await pipeline.outbox.next_due_at(TARGET, now=NOW) == NOW + timedelta(seconds=5)
 
 
 async def test_outcome_of_a_delivery_that_has_ended_meanwhile_changes_nothing(

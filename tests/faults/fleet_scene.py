@@ -4,7 +4,7 @@ from collections import defaultdict
 from itertools import pairwise
 from typing import Final
 
-from actors.target import MAX_IN_FLIGHT
+from protocols.targets.policy import MAX_IN_FLIGHT
 from tests.faults.kept_rows import Key, assert_kept_once
 from tests.support.city import City
 from tests.support.load import Load

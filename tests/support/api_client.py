@@ -18,7 +18,9 @@ import orjson
 from aiohttp.web import ServerRunner, TCPSite
 
 from protocols.targets import TargetResources
+from protocols.targets.http_session import http_session
 from storage import Database, open_database
+from storage.sealing import SecretBox
 from tests.support.fake_hub import FakeHub
 from tests.support.guards import loopback_guard
 from web.administrators import ensure_administrator
@@ -203,12 +205,14 @@ async def served(
     database: Database, hub: HubPort, clock: Clock, **settings: Any
 ) -> AsyncIterator[tuple[int, Services]]:
     """The web of a hub on a free port."""
-    async with aiohttp.ClientSession() as session:
+    guard = loopback_guard()
+    async with http_session(guard=guard) as session:
         services = Services(
             database=database,
             hub=hub,
-            target_resources=TargetResources(http_session=session, guard=loopback_guard()),
+            target_resources=TargetResources(http_session=session, guard=guard),
             settings=WebSettings(secret_key=SECRET_KEY, version="1.2.3", **settings),
+            box=SecretBox(SECRET_KEY),
             clock=clock,
         )
         runner = ServerRunner(build_server(services))
@@ -223,9 +227,18 @@ async def served(
 @asynccontextmanager
 async def running_api(directory: Path, **settings: Any) -> AsyncIterator[Api]:
     """The web on a free port, with an administrator, nobody logged in."""
-    clock, hub = Clock(), FakeHub()
     async with (
         administered_database(directory) as database,
+        api_on(database, Clock(), **settings) as api,
+    ):
+        yield api
+
+
+@asynccontextmanager
+async def api_on(database: Database, clock: Clock, **settings: Any) -> AsyncIterator[Api]:
+    """The web over an open database, on a free port, nobody logged in."""
+    hub = FakeHub()
+    async with (
         served(database, hub, clock, **settings) as (port, services),
         aiohttp.ClientSession() as session,
     ):

@@ -30,10 +30,12 @@ from storage.ledger import Ledger, LedgerBalance
 from storage.outbox import Outbox
 from storage.processes import ProcessIdentity
 from storage.results import CommitReport, MessageResult, ResultStore
+from storage.sealing import SecretBox
 from storage.signals import Signals
 from storage.tables import entities
 from tests.support.guards import loopback_guard
 
+SECRET_KEY = "only for tests, and long enough for them"
 _STAMPS = {"created_at": 0, "updated_at": 0}
 
 
@@ -92,7 +94,11 @@ class HubInProcess:
         self._session = http_session(guard=guard)
         self.hub = Hub(
             Stores.on(
-                self.database, journal=self.journal, appender=self.journal, results=self.results
+                self.database,
+                journal=self.journal,
+                appender=self.journal,
+                box=SecretBox(SECRET_KEY),
+                results=self.results,
             ),
             pool=self.pool,
             target_resources=TargetResources(http_session=self._session, guard=guard),
@@ -151,13 +157,21 @@ class HubInProcess:
             entities.payload_decoder, name="decoder", decoding_function="/* in the test's hand */"
         )
 
-    async def target(self, application_id: int, url: str, *, timeout_ms: int = 2000) -> int:
+    async def target(
+        self,
+        application_id: int,
+        url: str,
+        *,
+        timeout_ms: int = 2000,
+        kind: str = "HTTP_PUSH",
+        **settings: object,
+    ) -> int:
         target_id = await self.insert(
             entities.data_target,
             application_id=application_id,
-            type="HTTP_PUSH",
+            type=kind,
             name="target",
-            settings=json.dumps({"url": url, "timeout": timeout_ms}),
+            settings=json.dumps({"url": url, "timeout": timeout_ms, **settings}),
             secrets="{}",
         )
         await self.hub.configuration_changed(what="data_target", entity_id=target_id)
@@ -179,7 +193,11 @@ class HubInProcess:
         await self.hub.configuration_changed(what="connection", entity_id=connection_id)
 
     async def post(self, api_key: str, number: int) -> None:
-        await self.hub.accept_http(api_key, b'{"n":%d}' % number, "application/json", None)
+        await self.send(api_key, {"n": number})
+
+    async def send(self, api_key: str, payload: object) -> None:
+        body = json.dumps(payload, separators=(",", ":")).encode()
+        await self.hub.accept_http(api_key, body, "application/json", None)
 
     async def settled(self, timeout_s: float = 10.0) -> LedgerBalance:
         """Return the books once nothing is on its way any more."""

@@ -125,6 +125,10 @@ def outcome(
         error="It is busy." if failed else None,
         duration_s=0.25,
         response_excerpt="busy" if failed else None,
+        lane=None if item.generation else item.device_id,
+        lane_due_at=None
+        if item.generation or retry_in_s is None
+        else at + timedelta(seconds=retry_in_s),
     )
 
 

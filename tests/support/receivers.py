@@ -12,6 +12,7 @@ to be empty. What it answers is its one argument: any of the answers below, or a
 
 import asyncio
 import gzip
+import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -50,18 +51,33 @@ class Violation(Exception):
 class Receiver:
     """Listens while its block runs; keeps every request it got, in `requests`."""
 
-    def __init__(self, answer: Answer | None = None, *, port: int = 0) -> None:
+    def __init__(
+        self,
+        answer: Answer | None = None,
+        *,
+        port: int = 0,
+        host: str = "127.0.0.1",
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.answer: Answer = answer or status(200)
         self.requests: list[ReceivedRequest] = []
         self.violations: list[str] = []
         self.connections = 0
+        self.server_names: list[str | None] = []
+        """What each TLS handshake asked for (SNI), as it was asked."""
         self._port = port
+        self._host = host
+        self._tls = tls
+        if tls is not None:
+            tls.sni_callback = lambda _, name, __: self.server_names.append(name)
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._arrived = asyncio.Condition()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self._port)
+        self._server = await asyncio.start_server(
+            self._accept, self._host, self._port, ssl=self._tls
+        )
         self._port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -194,6 +210,16 @@ def in_turn(*answers: Answer) -> Answer:
 
     async def answering(request: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
         await (left.pop(0) if len(left) > 1 else left[0])(request, writer)
+
+    return answering
+
+
+def once(event: asyncio.Event, answer: Answer) -> Answer:
+    """Takes the request and answers when it is time."""
+
+    async def answering(request: ReceivedRequest, writer: asyncio.StreamWriter) -> None:
+        await event.wait()
+        await answer(request, writer)
 
     return answering
 

@@ -1,5 +1,7 @@
 """Who is let in where: every route, as every kind of caller."""
 
+import re
+
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -27,6 +29,8 @@ PUBLIC = {
     "/api/v1/auth/login",
     "/api/v1/docs",
     "/api/v1/docs-json",
+    "/api/v1/open-data-dk-sharing/{organizationId}",
+    "/api/v1/open-data-dk-sharing/{organizationId}/data/{shareId}",
     "/api/v1/openapi.json",
     "/api/v1/healthcheck",
     "/healthz",
@@ -34,13 +38,16 @@ PUBLIC = {
     "/readyz",
 }
 
+SOME_UUID = "019b7d7e-0000-7000-8000-000000000000"
+
 
 def every_route() -> list[Route]:
     return build_routes(TokenSigner("k" * 32, 60), CollectorRegistry(), version="0")
 
 
 def concrete(route: Route) -> str:
-    return route.path.replace("{id}", "1").replace("{path*}", "hub/restart")
+    path = route.path.replace("{path*}", "hub/restart")
+    return re.sub(r"\{\w+\}", "1", re.sub(r"\{\w+:uuid\}", SOME_UUID, path))
 
 
 def test_only_these_routes_are_open_to_all() -> None:
@@ -229,6 +236,11 @@ async def test_things_of_another_organization_cannot_be_changed(cities: TwoCitie
         ("DELETE", f"payload-decoder/{c.decoder}", None),
         ("PUT", f"data-target/{c.target}", target),
         ("DELETE", f"data-target/{c.target}", None),
+        ("POST", f"data-target/{c.target}/rotate-secret", None),
+        ("POST", f"data-target/{c.target}/enable", None),
+        ("POST", f"data-target/{c.target}/disable", None),
+        ("POST", f"data-target/{c.target}/test", None),
+        ("POST", "data-target/testDataTarget", {"dataTargetId": c.target}),
         ("PUT", f"{CONNECTION}/{c.connection}", connection),
         ("PUT", f"{CONNECTION}/appendCopiedDevice/{c.connection}", {"deviceId": c.device}),
         ("DELETE", f"{CONNECTION}/{c.connection}", None),

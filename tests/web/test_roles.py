@@ -45,10 +45,11 @@ def test_migration_takes_a_database_alone_but_kafka_only_with_postgresql() -> No
     assert problem.startswith("TINGBRO_DATABASE_URL must be a postgresql:// address")
 
 
-def test_worker_needs_no_secret_key() -> None:
-    problems = problems_of(Role.WORKER, {})
-    assert len(problems) == 2
-    assert all("`tingbro up`" in problem for problem in problems)
+def test_worker_needs_the_key_that_the_web_processes_have() -> None:
+    (problem,) = problems_of(
+        Role.WORKER, {name: value for name, value in FLEET.items() if "SECRET_KEY" not in name}
+    )
+    assert problem.startswith("TINGBRO_SECRET_KEY must be set for `tingbro worker`")
 
 
 def test_value_that_is_wrong_is_not_also_called_missing() -> None:

@@ -1,52 +1,80 @@
 """Data targets, and the log of what was tried on them."""
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from protocols.errors import NotFound
+from protocols.targets import SigningAlgorithm
+from protocols.targets.setting_names import SIGNING_KEYS
 from storage.database import Reader, Transaction
-from storage.repositories import Author, applications, attempts, data_targets
+from storage.repositories import (
+    Author,
+    applications,
+    attempts,
+    data_targets,
+    open_data,
+    target_secrets,
+)
 from storage.repositories.attempts import Attempt
-from storage.repositories.data_targets import DataTarget
 from web.access import Needs
-from web.call import Action, Call, Change, Changed
+from web.call import Action, Call, Changed
+from web.dataset_writing import dataset_fields
 from web.error_codes import ErrorCode
 from web.errors import Refusal
-from web.hub_port import Entity
 from web.routing import RouteFamily
 from web.schemas.data_target import (
     DataTargetBody,
+    DataTargetDetailSchema,
     DataTargetPage,
     DataTargetSchema,
     DeliveryLogSchema,
+    SignedDataTargetSchema,
 )
 from web.schemas.fields import AffectedSchema
 from web.schemas.listing import ApplicationIdQuery
-from web.target_settings import target_fields
+from web.signing_keys import add_key
+from web.target_settings import configuration, kind_of, with_key
+from web.target_writing import (
+    change_of_target,
+    changed_target,
+    configuration_error,
+    stored_target,
+)
 from web.views import View, data_target_views
 
 _LOG_ROWS = 250
 
 
 async def _create(call: Call) -> View:
-    fields = target_fields(_settings(call), {}, call.services.target_resources)
+    wanted = configuration(_settings(call), call.services.target_resources)
+    dataset = dataset_fields(call.body["open_data_dk_dataset"])
     application_id = call.body["application_id"]
     now = call.services.clock()
+    signing_secret = None
+    if SIGNING_KEYS in kind_of(wanted.fields.type).secret_names:
+        new = add_key(SigningAlgorithm.HMAC_SHA256, [], now=now)
+        wanted, signing_secret = with_key(wanted, new), new.secret
 
     def unit(transaction: Transaction, author: Author) -> Changed[View]:
         _demand_application(transaction, call, application_id)
-        target_id = data_targets.create(transaction, application_id, fields, author)
-        return _changed(call, transaction, Action.CREATE, target_id, now)
+        target_id = data_targets.create(transaction, application_id, wanted.fields, author)
+        target_secrets.put(transaction, call.services.box, target_id, wanted.secrets)
+        open_data.put(transaction, target_id, dataset, author)
+        return changed_target(call, transaction, Action.CREATE, target_id, now)
 
-    return await call.change(unit)
+    made = await call.change(unit)
+    return {**made, "signing_secret": signing_secret}
 
 
 async def _get(call: Call) -> View:
     now = call.services.clock()
 
     def read(reader: Reader) -> View:
-        return data_target_views(reader, [data_targets.get(reader, call.scope, call.id)], now)[0]
+        found = data_targets.get(reader, call.scope, call.id)
+        return {
+            **data_target_views(reader, [found], now)[0],
+            "configuration_error": configuration_error(call, reader, found),
+        }
 
     return await call.read(read)
 
@@ -64,6 +92,7 @@ async def _list(call: Call) -> Mapping[str, Any]:
 
 
 async def _update(call: Call) -> View:
+    dataset = dataset_fields(call.body["open_data_dk_dataset"])
     application_id = call.body["application_id"]
     now = call.services.clock()
 
@@ -75,13 +104,14 @@ async def _update(call: Call) -> View:
                 ErrorCode.NOT_SAME_APPLICATION,
                 "A data target stays in its application: its connections belong there.",
             )
-        fields = target_fields(
-            _settings(call), found.fields.secrets, call.services.target_resources
-        )
-        if fields.type != found.fields.type:
+        if call.body["type"] != found.fields.type:
             raise Refusal(400, "A data target keeps its type; make a new one of the other type.")
-        data_targets.update_fields(transaction, call.id, fields, author)
-        return _changed(call, transaction, Action.UPDATE, call.id, now)
+        stored = None if call.body["forget_secrets"] else stored_target(call, transaction, found)
+        wanted = configuration(_settings(call), call.services.target_resources, stored)
+        data_targets.update_fields(transaction, call.id, wanted.fields, author)
+        target_secrets.put(transaction, call.services.box, call.id, wanted.secrets)
+        open_data.put(transaction, call.id, dataset, author)
+        return changed_target(call, transaction, Action.UPDATE, call.id, now)
 
     return await call.change(unit)
 
@@ -89,7 +119,8 @@ async def _update(call: Call) -> View:
 async def _delete(call: Call) -> Mapping[str, int]:
     def unit(transaction: Transaction, author: Author) -> Changed[int]:
         found = data_targets.get(transaction, call.scope, call.id)
-        return Changed(data_targets.remove(transaction, call.id), _change(Action.DELETE, found))
+        change = change_of_target(Action.DELETE, found)
+        return Changed(data_targets.remove(transaction, call.id), change)
 
     return {"affected": await call.change(unit)}
 
@@ -137,23 +168,6 @@ def _demand_application(reader: Reader, call: Call, application_id: int) -> None
         ) from exc
 
 
-def _changed(
-    call: Call, transaction: Transaction, action: Action, target_id: int, now: datetime
-) -> Changed[View]:
-    found = data_targets.get(transaction, call.scope, target_id)
-    return Changed(data_target_views(transaction, [found], now)[0], _change(action, found))
-
-
-def _change(action: Action, found: DataTarget) -> Change:
-    return Change(
-        action=action,
-        entity=Entity.DATA_TARGET,
-        entity_id=found.id,
-        name=found.fields.name,
-        organization_ids=(found.organization_id,),
-    )
-
-
 _target = RouteFamily("data-target")
 _target_log = RouteFamily("datatarget-log")
 
@@ -163,9 +177,9 @@ ROUTES = [
         "",
         _create,
         needs=Needs.APPLICATION_ADMIN,
-        summary="Make a data target",
+        summary="Make a data target; signingSecret is shown this once",
         body=DataTargetBody,
-        reply=DataTargetSchema,
+        reply=SignedDataTargetSchema,
         status=201,
     ),
     _target.route(
@@ -182,8 +196,8 @@ ROUTES = [
         "/{id}",
         _get,
         needs=Needs.READ,
-        summary="Get a data target",
-        reply=DataTargetSchema,
+        summary="Get a data target, and whether it can be sent to as it is configured",
+        reply=DataTargetDetailSchema,
     ),
     _target.route(
         "PUT",

@@ -20,6 +20,11 @@ class ReceivedPush:
     body: bytes
 
 
+def some_json(number: int) -> bytes:
+    """Return a body that no parser and writer of JSON would leave as it is."""
+    return b'{"n": %d, "t": 1.50,\n "b": "\xc3\xa6"}' % number
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetHarness:
     """A running receiver of one kind, and how to make it misbehave."""
@@ -33,6 +38,9 @@ class TargetHarness:
 
     wait_for: Callable[[int], Awaitable[None]]
     """Returns when so many have arrived in all."""
+
+    make_body: Callable[[int], bytes] = some_json
+    """A body that the receiver takes, another for each number."""
 
     faults: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
     """Each makes the receiver fail every delivery until `heal`."""

@@ -144,7 +144,6 @@ async def test_secret_url_parameter_joins_the_query_that_is_there(
 @pytest.mark.parametrize(
     "mistaken",
     [
-        {"url": None},
         {"url": 7},
         {"url": ""},
         {"url": "ftp://example.org/"},
@@ -202,6 +201,14 @@ async def test_all_mistakes_are_told_at_once(session: aiohttp.ClientSession) -> 
         make_target(session, "nowhere", timeout=-1, authorizationType="HTTP_BASIC_AUTHORIZATION")
     for name in ("`url`", "`timeout`", "`username`", "`password`"):
         assert name in str(caught.value)
+
+
+async def test_target_without_an_address_takes_no_pushes(session: aiohttp.ClientSession) -> None:
+    resources = TargetResources(http_session=session, guard=loopback_guard())
+    for without in ({}, {"url": None, "timeout": 5, "authorizationHeader": "Bearer x"}):
+        assert not HttpPushTarget.from_settings(without, resources).takes_pushes
+    with_address = HttpPushTarget.from_settings({"url": "https://example.org"}, resources)
+    assert with_address.takes_pushes
 
 
 @pytest.mark.parametrize("code", [200, 201, 202, 204, 299])

@@ -144,20 +144,7 @@ TARGET = DataTargetFields(
     name="t",
     type="HTTP_PUSH",
     settings={"url": "https://example.org", "timeout": 5},
-    secrets={"authorizationHeader": "s3cr3t"},
 )
-
-
-async def test_secrets_of_a_target_are_kept_apart_and_out_of_its_repr(database: Database) -> None:
-    def unit(transaction: Transaction) -> data_targets.DataTarget:
-        _, application_id, _ = make_city(transaction, "a")
-        target_id = data_targets.create(transaction, application_id, TARGET, AUTHOR)
-        return data_targets.get(transaction, EVERYWHERE, target_id)
-
-    found = await database.write(unit)
-    assert found.fields == TARGET
-    assert found.fields.merged()["authorizationHeader"] == "s3cr3t"
-    assert "s3cr3t" not in repr(found)
 
 
 async def test_decoder_without_organization_is_everyones(database: Database) -> None:

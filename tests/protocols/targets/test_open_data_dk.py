@@ -1,0 +1,40 @@
+"""The kind of data target that nothing is ever sent to."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from protocols.errors import DeliveryRefused
+from protocols.identifiers import new_delivery_id, new_message_id
+from protocols.messages import DeviceId
+from protocols.targets import Push, Target, TargetResources, discover
+from protocols.targets.http_session import http_session
+from tests.support.guards import loopback_guard
+
+
+@pytest.fixture
+async def target() -> Target:
+    guard = loopback_guard()
+    async with http_session(guard=guard) as session:
+        resources = TargetResources(http_session=session, guard=guard)
+        return discover()["OPENDATADK"].from_settings({}, resources)
+
+
+async def test_open_data_takes_no_pushes(target: Target) -> None:
+    assert not target.takes_pushes
+
+
+async def test_push_that_reaches_it_all_the_same_is_refused_with_a_sentence(target: Target) -> None:
+    push = Push(
+        delivery_id=new_delivery_id(),
+        message_id=new_message_id(),
+        device_id=DeviceId(1),
+        attempt=1,
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+        body=b"{}",
+    )
+    await target.open()
+    (outcome,) = await target.deliver([push])
+    await target.close()
+    assert isinstance(outcome, DeliveryRefused)
+    assert str(outcome).endswith(".")
