@@ -20,7 +20,7 @@ from typing import Final, TypeVar
 import structlog
 from aiohttp.web import ServerRunner, SockSite
 
-from actors.runtime import ActorSystem
+from actors.runtime import ActorSystem, Clock
 from protocols.errors import StorageAway, StorageUnavailable
 from protocols.targets import TargetResources
 from storage import Database
@@ -72,7 +72,7 @@ async def run(settings: Settings) -> None:
         hub = await stack.enter_async_context(assembly.whole_hub(settings, database, box))
         await _enter(stack, assembly.started(hub, settings), stopping)
         await stack.enter_async_context(
-            _http(settings, database, hub, hub.target_resources, box, sockets)
+            _http(settings, database, hub, hub.target_resources, box, sockets, hub.system.clock)
         )
         await _serve(settings.http.base_url, hub.system, stopping)
 
@@ -97,8 +97,11 @@ async def run_web(settings: Settings) -> None:
                 assembly.web_hub(settings, kafka, database, identity)
             )
             await _enter(stack, assembly.started(hub, settings), stopping)
-            resources = await stack.enter_async_context(assembly.target_resources(settings))
-            await stack.enter_async_context(_http(settings, database, hub, resources, box, sockets))
+            clock = hub.system.clock
+            resources = await stack.enter_async_context(assembly.target_resources(settings, clock))
+            await stack.enter_async_context(
+                _http(settings, database, hub, resources, box, sockets, clock)
+            )
         await _serve(settings.http.base_url, hub.system, stopping)
 
 
@@ -237,6 +240,7 @@ async def _http(
     target_resources: TargetResources,
     box: SecretBox,
     sockets: Sequence[socket.socket],
+    clock: Clock,
 ) -> AsyncIterator[None]:
     server = build_server(
         Services(
@@ -245,6 +249,7 @@ async def _http(
             target_resources=target_resources,
             settings=_web_settings(settings),
             box=box,
+            clock=clock.now,
         )
     )
     timeout_s = settings.shutdown_timeout_s * assembly.REQUESTS_SHARE
