@@ -1,17 +1,20 @@
 """The actors that keep house: one process has them, for the whole hub."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 from typing import Any, ClassVar, Final
 
 from actors import paths
 from actors.housekeeping import HousekeepingActor
 from actors.ownership import Keeper, Tenure
+from actors.redelivery import RedeliveryActor
 from actors.replay import ReplayActor
 from actors.runtime import ActorRef, ActorSystem, ChildSpec
 from actors.stores import Stores
-from storage.retention import RetentionKind
+from protocols.messages import TargetId
+from storage.retention import ATTEMPTS_KEPT, RetentionKind
+from storage.target_standing import TargetStanding
 
 HOUSEKEEPING: Final = "housekeeping"
 """The name under which keeping house is owned."""
@@ -40,8 +43,14 @@ class House(Keeper):
         *,
         decoding: ActorRef[Any],
         writer: ActorRef[Any],
+        wake: Callable[[Collection[TargetId]], None],
+        on_standings: Callable[[Sequence[TargetStanding]], None],
     ) -> "House":
-        """The replays, and deleting what has been kept for longer than `kept`."""
+        """The replays, and deleting what has been kept for longer than `kept`.
+
+        `wake` has targets read their outbox, see `RedeliveryActor`; for `on_standings` see
+        `HousekeepingActor`.
+        """
         replay = {
             "deferred": stores.deferred,
             "plans": stores.plans,
@@ -54,12 +63,18 @@ class House(Keeper):
                 RetentionKind.DELIVERIES: kept,
                 RetentionKind.MESSAGES: kept,
                 RetentionKind.SOURCE_KEYS: stores.journal.source_key_window,
+                RetentionKind.ATTEMPTS: ATTEMPTS_KEPT,
+                RetentionKind.REDELIVERIES: kept,
                 RetentionKind.TARGET_EVENTS: kept,
             },
             "outbox": stores.outbox,
+            "standings": stores.target_standings,
+            "on_standings": on_standings,
         }
+        redelivery = {"slices": stores.redelivery_slices, "wake": wake}
         specs = (
             ChildSpec("replay", ReplayActor, (), replay),
+            ChildSpec("redelivery", RedeliveryActor, (), redelivery),
             ChildSpec("housekeeping", HousekeepingActor, (), housekeeping),
         )
         return cls(system, specs)

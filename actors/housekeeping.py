@@ -12,6 +12,7 @@ slice is a few rows and the next one waits its turn.
 """
 
 import asyncio
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -22,6 +23,7 @@ from actors.messages import CancelOrphans, Tick
 from actors.runtime import Actor
 from storage.outbox import Outbox
 from storage.retention import Retention, RetentionKind
+from storage.target_standing import TargetStanding, TargetStandings
 
 _ROUND_S = 60.0
 # How often all that waits is looked at, and not only the oldest.
@@ -42,12 +44,17 @@ class HousekeepingActor(Actor):
         retention: Retention,
         keep: dict[RetentionKind, timedelta],
         outbox: Outbox,
+        standings: TargetStandings,
+        on_standings: Callable[[Sequence[TargetStanding]], None],
     ) -> None:
-        """`keep` says how long rows of each kind are kept; a kind that is missing is kept for ever."""
+        """`keep` says how long rows of each kind are kept; a kind that is missing is kept for ever.
+        `on_standings` is told once a round how data targets stand."""
         super().__init__()
         self._outbox = outbox
         self._retention = retention
         self._keep = keep
+        self._standings = standings
+        self._on_standings = on_standings
         self._rounds = 0
 
     def on_start(self) -> None:
@@ -60,6 +67,7 @@ class HousekeepingActor(Actor):
             case Tick():
                 await self._cancel_orphans()
                 await self._expire()
+                self._on_standings(await self._standings.read(self.clock.now()))
                 for kind, kept in self._keep.items():
                     await self._delete(kind, kept)
                 self.schedule(_ROUND_S, Tick())

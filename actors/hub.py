@@ -20,7 +20,7 @@ from actors.deferral import DeferralActor
 from actors.device import DeviceActor
 from actors.fleet import FleetActor
 from actors.fleet_view import Verdict
-from actors.house import House
+from actors.house import HOUSEKEEPING, House
 from actors.intake import Intake
 from actors.journal import JournalActor
 from actors.membership import Membership
@@ -30,7 +30,7 @@ from actors.messages import (
     ReplayFailed,
     WakeElsewhere,
 )
-from actors.metrics import fleet_metrics, hub_metrics
+from actors.metrics import fleet_metrics, hub_metrics, target_metrics
 from actors.ownership import Ownership, SoleOwnership
 from actors.plan_book import PlanBook
 from actors.readiness import Readiness
@@ -49,11 +49,12 @@ from actors.stores import Stores
 from actors.targets import TargetRoster, target_name
 from actors.trials import DecoderTrial, DecoderTrials
 from actors.wake_ups import WakeUpActor
+from actors.withdrawal import withdraw_elsewhere
 from actors.writer import Publish, WriterActor
 from protocols.adapters import AdapterLimits
 from protocols.decoders import DecoderPool
 from protocols.errors import InvalidInput, NotFound
-from protocols.messages import DeviceId, TargetId
+from protocols.messages import DeliveryId, DeviceId, TargetId
 from protocols.targets import Target, TargetResources, discover
 from protocols.targets.policy import DeliveryPolicy, parse_policy
 from storage.journal import Appended, JournalAppender, PartitionStatus
@@ -62,6 +63,7 @@ from storage.outbox import outbox_items
 from storage.process_orders import Order, OrderKind
 from storage.results import MessageResult
 from storage.signals import Signals
+from storage.target_standing import TargetStanding
 
 # Restarts of one target must never take its siblings along; its own back-off bounds them.
 _NEVER_ESCALATE = 1_000_000
@@ -118,6 +120,7 @@ class Hub:
         self.ownership = ownership or SoleOwnership()
         self._signals = signals
         self._publish = publish
+        self._standings: Sequence[TargetStanding] = ()
         self._ready = False
         self._assigned = asyncio.Event()
         self._trials = DecoderTrials(pool, self.system.clock.now)
@@ -146,7 +149,15 @@ class Hub:
         )
         decoding = self._spawn("decoders", DecodingActor, pool=self._pool)
         kept = timedelta(days=self._settings.raw_retention_days)
-        house = House.with_stores(self.system, stores, kept, decoding=decoding, writer=writer)
+        house = House.with_stores(
+            self.system,
+            stores,
+            kept,
+            decoding=decoding,
+            writer=writer,
+            wake=self._roster.wake,
+            on_standings=self._note_standings,
+        )
         self.ownership.prepare(self.system, (house, self._roster))
         self._spawn(
             "targets", Supervisor, strategy=Strategy.ONE_FOR_ONE, max_restarts=_NEVER_ESCALATE
@@ -237,6 +248,9 @@ class Hub:
     def _announce(self, results: Sequence[MessageResult]) -> None:
         self._roster.deliver(outbox_items(results))
 
+    def _note_standings(self, standings: Sequence[TargetStanding]) -> None:
+        self._standings = standings
+
     def _wake_elsewhere(self, target_ids: Collection[TargetId]) -> None:
         if (wake_ups := self.system.find(paths.WAKE_UPS)) is not None:
             wake_ups.tell(WakeElsewhere(target_ids))
@@ -271,6 +285,14 @@ class Hub:
         count: int = await replay.ask(ReplayFailed(decoder_id, since, until))
         return count
 
+    async def deliveries_withdrawn(
+        self, target_id: int, delivery_ids: Collection[DeliveryId]
+    ) -> None:
+        """Spare a target what was fetched and committed as such; see `storage/acknowledgement.py`."""
+        is_here = self._roster.withdraw(TargetId(target_id), delivery_ids)
+        if not is_here and self._membership is not None:
+            await withdraw_elsewhere(self._membership.orders, target_id, delivery_ids)
+
     # -- configuration -----------------------------------------------------------------------
 
     async def configuration_changed(self, *, what: str, entity_id: int) -> None:
@@ -299,6 +321,8 @@ class Hub:
                 await self.replay(replay.decoder_id, replay.since, replay.until)
             case OrderKind.RELEASE_DECODER:
                 self._pool.release(order.body["decoderId"])
+            case OrderKind.WITHDRAW_DELIVERIES:
+                self._roster.withdraw(order.body["targetId"], order.body["deliveryIds"])
             case _:
                 raise NotFound(f"This version knows no order {order.kind}.")
 
@@ -345,6 +369,8 @@ class Hub:
     def metrics(self) -> Iterable[Metric]:
         """Return what Prometheus shall know of the actors, read at this moment."""
         yield from hub_metrics(self.system, self._stores.journal, self._pool)
+        if self.ownership.holds(HOUSEKEEPING):
+            yield from target_metrics(self._standings, self.system.clock.now())
         if self._membership is not None:
             yield from fleet_metrics(self._membership.seen)
 

@@ -1,5 +1,6 @@
 """What one attempt means for its delivery: arrived, to be tried again and when, or not any more."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from actors.head_of_line import HeadsOfLine
@@ -102,6 +103,18 @@ class Judge:
             outcome.is_aside = True
             outcome.lane_due_at = outcome.at + timedelta(seconds=left_s) if left_s > 0 else None
             self._heads.forget(lane)
+
+
+def keep_together(outcomes: Sequence[DeliveryOutcome]) -> None:
+    """What travels as one thing is due as one thing, and leaves its lanes as one thing."""
+    retried = [outcome for outcome in outcomes if outcome.next_at is not None]
+    is_aside = any(outcome.is_aside for outcome in retried)
+    for outcome in retried:
+        outcome.next_at = retried[0].next_at
+        if is_aside and not outcome.is_aside:
+            outcome.is_aside, outcome.lane_due_at = True, None
+        elif not is_aside and outcome.lane_due_at is not None:
+            outcome.lane_due_at = outcome.next_at
 
 
 def _outcome(

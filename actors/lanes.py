@@ -90,28 +90,36 @@ class Lanes:
         lane.taken = 1
         return lane.items[0]
 
-    def take_batch(self, most: int, most_bytes: int) -> list[OutboxItem]:
-        """Return what goes out together next: a frozen batch whole, else up to so many items."""
+    def take_batch(
+        self, most: int, most_bytes: int | None, overhead_bytes: int = 0
+    ) -> list[OutboxItem]:
+        """Return what goes out together next: a frozen batch whole, else up to so many items.
+
+        Their bodies, `overhead_bytes` counted with each, come to `most_bytes` at the most; one that is
+        larger by itself is alone.
+        """
         if not self._ready:
             return []
         batch_id = self._lanes[self._ready[0]].items[0].batch_id
         if batch_id is not None:
             return self._take_frozen(batch_id)
         taken: list[OutboxItem] = []
-        size = 0
+        size, is_full = 0, False
         for key in list(self._ready):
             lane = self._lanes[key]
-            for item in list(lane.items):
-                size += len(item.body)
-                if item.batch_id is not None or (taken and size > most_bytes):
+            for item in lane.items:
+                size += len(item.body) + overhead_bytes
+                is_full = most_bytes is not None and size > most_bytes
+                if item.batch_id is not None or (taken and is_full):
                     break
                 lane.taken += 1
                 taken.append(item)
-                if len(taken) == most:
+                is_full = is_full or len(taken) == most
+                if is_full:
                     break
             if lane.taken:
                 self._ready.remove(key)
-            if len(taken) == most or size > most_bytes:
+            if is_full:
                 break
         return taken
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -10,6 +11,7 @@ from actors.runtime import ActorInfo, ActorState, ActorSystem
 from protocols.decoders import DecoderPool
 from storage.journal import JournalReader
 from storage.processes import ProcessRow
+from storage.target_standing import TargetStanding
 
 
 def hub_metrics(system: ActorSystem, journal: JournalReader, pool: DecoderPool) -> Iterator[Metric]:
@@ -86,6 +88,36 @@ def decoder_metrics(pool: DecoderPool) -> Iterator[Metric]:
         calls.add_metric(labels, statistics.calls)
         failures.add_metric(labels, statistics.failures)
     yield from (calls, failures)
+
+
+def target_metrics(standings: Iterable[TargetStanding], now: datetime) -> Iterator[Metric]:
+    """Yield how the data targets stand that something waits for or that are in trouble."""
+    waiting = GaugeMetricFamily(
+        "tingbro_target_waiting_deliveries",
+        "Deliveries that wait for a data target, counted up to a thousand and one.",
+        labels=["target_id"],
+    )
+    oldest = GaugeMetricFamily(
+        "tingbro_target_oldest_waiting_seconds",
+        "How long ago the oldest delivery was made that waits for a data target.",
+        labels=["target_id"],
+    )
+    broken = GaugeMetricFamily(
+        "tingbro_target_breaker_open",
+        "1 while a data target is left alone because it fails.",
+        labels=["target_id"],
+    )
+    disabled = GaugeMetricFamily(
+        "tingbro_target_disabled", "1 if a data target is disabled.", labels=["target_id"]
+    )
+    for standing in standings:
+        labels = [str(standing.target_id)]
+        waiting.add_metric(labels, standing.waiting)
+        if standing.oldest_created_at is not None:
+            oldest.add_metric(labels, (now - standing.oldest_created_at).total_seconds())
+        broken.add_metric(labels, float(standing.is_breaker_open))
+        disabled.add_metric(labels, float(standing.is_disabled))
+    yield from (waiting, oldest, broken, disabled)
 
 
 def _flat(actor: ActorInfo) -> Iterator[ActorInfo]:

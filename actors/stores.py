@@ -12,10 +12,12 @@ from storage.journal import JournalAppender, JournalReader
 from storage.ledger import Ledger
 from storage.outbox import Outbox
 from storage.plans import PlanStore
+from storage.redelivery_slices import RedeliverySlices
 from storage.results import ResultStore
 from storage.retention import Retention
 from storage.sealing import SecretBox
 from storage.target_settings import TargetSettings
+from storage.target_standing import TargetStandings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +37,8 @@ class Stores:
     plans: PlanStore
     target_settings: TargetSettings
     retention: Retention
+    redelivery_slices: RedeliverySlices
+    target_standings: TargetStandings
 
     @classmethod
     def on(
@@ -62,4 +66,6 @@ class Stores:
             plans=PlanStore(database),
             target_settings=TargetSettings(database, box),
             retention=Retention(database),
+            redelivery_slices=RedeliverySlices(database),
+            target_standings=TargetStandings(database),
         )

@@ -24,7 +24,7 @@ import structlog
 from actors import events
 from actors.breaker import Breaker
 from actors.head_of_line import HeadsOfLine
-from actors.judgement import EXPIRY_GRACE, Judge
+from actors.judgement import EXPIRY_GRACE, Judge, keep_together
 from actors.messages import (
     DeliveriesCreated,
     DeliveriesWithdrawn,
@@ -65,7 +65,6 @@ _RESUME_S: Final = 0.5
 _SHORTEST_WAIT_S: Final = 0.001
 # What travels together is collected for so long, unless there is enough before.
 _COLLECT_S: Final = 0.2
-_BATCH_BYTES: Final = 1024 * 1024
 
 OpenTarget = Callable[[TargetId], Awaitable[tuple[Target, DeliveryPolicy]]]
 
@@ -263,7 +262,9 @@ class TargetActor(Actor):
     def _take(self, target: Target) -> list[OutboxItem]:
         if target.freezes_batches:
             self._collecting_until_s = None
-            return self._lanes.take_batch(target.batch_size, _BATCH_BYTES)
+            return self._lanes.take_batch(
+                target.batch_size, target.max_batch_bytes, target.push_overhead_bytes
+            )
         items: list[OutboxItem] = []
         while len(items) < target.batch_size and (item := self._lanes.take()) is not None:
             items.append(item)
@@ -329,7 +330,7 @@ class TargetActor(Actor):
                 )
             )
         if target.freezes_batches:
-            _keep_together(outcomes)
+            keep_together(outcomes)
         for item, outcome in zip(items, outcomes, strict=True):
             self._settle(item, outcome)
 
@@ -372,18 +373,6 @@ class TargetActor(Actor):
         log.warning(events.TARGET_OUTCOMES_REFUSE, target_id=self._target_id, reason=str(error))
         self._stopping = self._is_refused = True
         self._tenure.refuse()
-
-
-def _keep_together(outcomes: Sequence[DeliveryOutcome]) -> None:
-    """What travels as one thing is due as one thing, and leaves its lanes as one thing."""
-    retried = [outcome for outcome in outcomes if outcome.next_at is not None]
-    is_aside = any(outcome.is_aside for outcome in retried)
-    for outcome in retried:
-        outcome.next_at = retried[0].next_at
-        if is_aside and not outcome.is_aside:
-            outcome.is_aside, outcome.lane_due_at = True, None
-        elif not is_aside and outcome.lane_due_at is not None:
-            outcome.lane_due_at = outcome.next_at
 
 
 def _push(item: OutboxItem, batch_id: DeliveryId | None) -> Push:

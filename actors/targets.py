@@ -29,12 +29,12 @@ from typing import Any, ClassVar
 from pykka import ActorDeadError
 
 from actors import paths
-from actors.messages import DeliveriesCreated, LookIntoOutbox, Tick
+from actors.messages import DeliveriesCreated, DeliveriesWithdrawn, LookIntoOutbox, Tick
 from actors.ownership import Keeper, Tenure
 from actors.runtime import ActorRef, ActorSystem, ChildSpec
 from actors.target import OpenTarget, TargetActor
 from protocols.errors import NotFound
-from protocols.messages import TargetId
+from protocols.messages import DeliveryId, TargetId
 from storage.outbox import Outbox, OutboxItem
 from storage.target_settings import TargetSettings
 
@@ -133,6 +133,21 @@ class TargetRoster(Keeper):
             target = self._here(target_id)
             if target is not None:
                 target.tell(LookIntoOutbox())
+
+    def wake(self, target_ids: Collection[TargetId]) -> None:
+        """Have these targets read their outbox soon, wherever they are."""
+        elsewhere = [target_id for target_id in target_ids if self._here(target_id) is None]
+        self.look(target_ids)
+        if elsewhere:
+            self._wake_elsewhere(elsewhere)
+
+    def withdraw(self, target_id: TargetId, delivery_ids: Collection[DeliveryId]) -> bool:
+        """Tell a target that these were fetched; return whether it is here."""
+        target = self._here(target_id)
+        if target is None:
+            return False
+        target.tell(DeliveriesWithdrawn(delivery_ids))
+        return True
 
     def _here(self, target_id: TargetId) -> ActorRef[Any] | None:
         """Return the target's actor; None also for one that has ended and is about to be forgotten."""

@@ -4,7 +4,7 @@ It runs no pipeline: what it accepts is appended to the journal, which the worke
 asked about the hub it reads from the database, and what it is asked to do, it asks the workers for.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -24,9 +24,11 @@ from actors.replay_order import order_body
 from actors.runtime import Actor, ActorSystem, ChildSpec
 from actors.trial_pool import StartDecoders, TrialPoolActor
 from actors.trials import DecoderTrial, DecoderTrials
+from actors.withdrawal import withdraw_elsewhere
 from protocols.adapters import AdapterLimits
 from protocols.decoders import DecoderPool
 from protocols.errors import DecoderUnavailable, HubFull, NotFound
+from protocols.messages import DeliveryId
 from storage.database import Database
 from storage.deferred import DeferredStore
 from storage.device_keys import DeviceKeys
@@ -131,6 +133,12 @@ class WebHub:
         )
         await orders.ask_housekeeper(OrderKind.REPLAY, order_body(replay))
         return await self._stores.deferred.count_failed(decoder_id, since=since, until=until)
+
+    async def deliveries_withdrawn(
+        self, target_id: int, delivery_ids: Collection[DeliveryId]
+    ) -> None:
+        """Spare a target what was fetched and committed as such; see `storage/acknowledgement.py`."""
+        await withdraw_elsewhere(self._membership.orders, target_id, delivery_ids)
 
     # -- configuration -----------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """The receiver: a process of its own that counts pushes and times them.
 
-A push is answered 204 at once. `GET /report?path=/x` says what was pushed to a path so far, and
+A push is answered 204 at once, but below `/busy` with 429, and below `/mute` not at all. `GET /report?path=/x` says what was pushed to a path so far, and
 `DELETE /` forgets everything. The number after `"sent_us":` in a body is when its post was due.
 """
 
@@ -21,6 +21,7 @@ from benchmarks.percentiles import percentile
 from tests.support.hub_process import ROOT
 
 _SENT: Final = re.compile(rb'"sent_us":\s*(\d+)')
+_BUSY: Final = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 60\r\nContent-Length: 0\r\n\r\n"
 _NO_CONTENT: Final = b"HTTP/1.1 204 No Content\r\n\r\n"
 _POLL_S: Final = 0.05
 
@@ -138,7 +139,10 @@ class _Connection(asyncio.Protocol):
         path, _, query = target.partition("?path=")
         if method == "POST":
             self._seen[path].add(_header(head, b"webhook-id"), body)
-            self._transport.write(_NO_CONTENT)
+            if path.startswith("/busy"):
+                self._transport.write(_BUSY)
+            elif not path.startswith("/mute"):
+                self._transport.write(_NO_CONTENT)
         elif method == "GET":
             text = json.dumps(asdict(self._seen[query.replace("%2F", "/")].report())).encode()
             self._transport.write(

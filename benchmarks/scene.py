@@ -62,9 +62,16 @@ async def running_hub() -> AsyncIterator[Scene]:
         tempfile.TemporaryDirectory() as directory,
         HubProcess(Path(directory), settings={"LOG_LEVEL": "warning"}) as hub,
     ):
-        async with HubClient(hub.url) as client:
-            await client.login()
-            yield Scene(hub, client, await City.found(client))
+        async with scene_on(hub) as scene:
+            yield scene
+
+
+@asynccontextmanager
+async def scene_on(hub: HubProcess) -> AsyncIterator[Scene]:
+    """A city of its own in a hub that runs."""
+    async with HubClient(hub.url) as client:
+        await client.login()
+        yield Scene(hub, client, await City.found(client))
 
 
 def posts_of(devices: list[Device], body: str = PAYLOAD) -> list[tuple[str, str]]:

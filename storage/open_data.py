@@ -17,7 +17,7 @@ from typing import Any
 
 from sqlalchemy import BindParameter, bindparam, func, literal_column, select
 
-from storage.database import Reader
+from storage.database import Reader, Row
 from storage.message_result import JobState
 from storage.repositories.open_data import Share
 from storage.tables.entities import connection, connection_device, iot_device
@@ -46,6 +46,16 @@ _PAIRS = (
     .distinct()
     .order_by(literal_column("1"), literal_column("2"))
 )
+_NEWEST = select(
+    iot_device.c.id,
+    select(message.c.message_id)
+    .where(message.c.device_id == iot_device.c.id)
+    .order_by(message.c.received_at.desc())
+    .limit(1)
+    .correlate(iot_device)
+    .scalar_subquery()
+    .label("message_id"),
+).where(iot_device.c.id.in_(_ids))
 _earlier = message.alias("earlier")
 _OLDEST_LOOKED_AT = (
     select(_earlier.c.received_at)
@@ -53,6 +63,8 @@ _OLDEST_LOOKED_AT = (
     .order_by(_earlier.c.received_at.desc())
     .limit(1)
     .offset(DEPTH - 1)
+    # Left to itself, it would look through the messages of all devices.
+    .correlate(iot_device)
     .scalar_subquery()
 )
 _LATEST_DONE = (
@@ -67,9 +79,12 @@ _LATEST_DONE = (
     )
     .order_by(message.c.received_at.desc())
     .limit(1)
+    .correlate(iot_device)
     .scalar_subquery()
 )
-_LATEST = select(iot_device.c.id, _LATEST_DONE.label("message_id")).where(iot_device.c.id.in_(_ids))
+_NEWEST_DONE = select(iot_device.c.id, _LATEST_DONE.label("message_id")).where(
+    iot_device.c.id.in_(_ids)
+)
 _SIZES = (
     select(
         message_job.c.message_id,
@@ -84,9 +99,9 @@ _SIZES = (
     .where(
         message_job.c.message_id.in_(_ids),
         message_job.c.decoder_id == bindparam("decoder_id"),
+        ~is_deferred,
         message.c.application_id == bindparam("application_id"),
     )
-    .order_by(message_job.c.device_id)
 )
 _BODIES = (
     select(
@@ -151,24 +166,25 @@ def latest_values(
 def _find(
     reader: Reader, decoder_id: int, device_ids: Sequence[int], application_id: int
 ) -> list[_Found]:
-    latest = reader.fetch_all(_LATEST, {"ids": device_ids, "decoder_id": decoder_id})
-    rows = reader.fetch_all(
-        _SIZES,
-        {
-            "ids": [row.message_id for row in latest if row.message_id is not None],
-            "decoder_id": decoder_id,
-            "application_id": application_id,
-        },
-    )
-    return [
-        _Found(
-            row.message_id,
-            row.device_id,
-            ValueState.FAILED if row.state == JobState.FAILED else ValueState.GIVEN,
-            row.size_bytes,
-        )
-        for row in rows
-    ]
+    """Find the newest messages; where one is not done, the newest that is, which takes longer."""
+    of_decoder = {"decoder_id": decoder_id, "application_id": application_id}
+    found: dict[int, _Found] = {}
+    wanted = device_ids
+    for newest in (_NEWEST, _NEWEST_DONE):
+        rows = reader.fetch_all(newest, {"ids": wanted, **of_decoder})
+        ids = {row.message_id: row.id for row in rows if row.message_id is not None}
+        sizes = reader.fetch_all(_SIZES, {"ids": list(ids), **of_decoder})
+        found |= {row.device_id: _found(row) for row in sizes}
+        wanted = [device_id for device_id in ids.values() if device_id not in found]
+        if not wanted:
+            break
+    return [found[device_id] for device_id in device_ids if device_id in found]
+
+
+def _found(row: Row) -> _Found:
+    is_failed = row.state == JobState.FAILED
+    state = ValueState.FAILED if is_failed else ValueState.GIVEN
+    return _Found(row.message_id, row.device_id, state, row.size_bytes)
 
 
 def _leave_out(found: Sequence[_Found], left_bytes: int) -> int:

@@ -36,7 +36,10 @@ def _is_blocked(lane: ColumnElement[int]) -> ColumnElement[bool]:
 
 # Looked up for the rows that are returned only: bodies are large and most rows are left out.
 _payload = (
-    select(message.c.payload).where(message.c.message_id == delivery.c.message_id).scalar_subquery()
+    select(message.c.payload)
+    .where(message.c.message_id == delivery.c.message_id)
+    .correlate(delivery)
+    .scalar_subquery()
 )
 _decoded = (
     select(message_job.c.body)
@@ -44,12 +47,13 @@ _decoded = (
         message_job.c.message_id == delivery.c.message_id,
         message_job.c.decoder_id == delivery.c.decoder_id,
     )
+    .correlate(delivery)
     .scalar_subquery()
 )
 _is_event = delivery.c.decoder_id == literal_column(str(EVENT_DECODER))
 _event = target_event.c.event_id == delivery.c.message_id
-_event_body = select(target_event.c.body).where(_event).scalar_subquery()
-_event_type = select(target_event.c.type).where(_event).scalar_subquery()
+_event_body = select(target_event.c.body).where(_event).correlate(delivery).scalar_subquery()
+_event_type = select(target_event.c.type).where(_event).correlate(delivery).scalar_subquery()
 
 body_of_delivery = case(
     (delivery.c.decoder_id == 0, _payload), (_is_event, _event_body), else_=_decoded

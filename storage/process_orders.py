@@ -17,7 +17,7 @@ from protocols.errors import NotFound, StorageUnavailable
 from storage.database import Database, Reader, Row, Transaction
 from storage.database_clock import database_now
 from storage.processes import LOST_AFTER_S
-from storage.tables.fleet import process, process_order
+from storage.tables.fleet import lease, process, process_order
 
 # A database that cannot be written is tried for as long as it takes; who asks has less patience.
 _PATIENCE_S: Final = 10.0
@@ -34,6 +34,8 @@ _LIVING_OF_ROLE = select(process.c.process_id).where(
     process.c.role == bindparam("of_role"),
     process.c.seen_at >= database_now() - int(LOST_AFTER_S * 1_000_000),
 )
+
+_HOLDER = select(lease.c.holder).where(lease.c.name == bindparam("of_name"))
 
 
 def _waiting(addressed: ColumnElement[bool]) -> Any:
@@ -56,6 +58,8 @@ class OrderKind(StrEnum):
     """`decoderId`, and `since` and `until` as ISO 8601 or null."""
     RELEASE_DECODER = "release_decoder"
     """`decoderId`: forgive what it did."""
+    WITHDRAW_DELIVERIES = "withdraw_deliveries"
+    """`targetId`, and `deliveryIds` that were fetched and need not be pushed any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,16 @@ class ProcessOrders:
         def unit(transaction: Transaction) -> None:
             for row in transaction.fetch_all(_LIVING_OF_ROLE, {"of_role": role}):
                 _put(transaction, row.process_id, kind, body)
+
+        await self._write(unit)
+
+    async def ask_holder(self, name: str, kind: OrderKind, body: Mapping[str, object]) -> None:
+        """Ask the process that has leased what is called `name`, if one has."""
+
+        def unit(transaction: Transaction) -> None:
+            row = transaction.fetch_one(_HOLDER, {"of_name": name})
+            if row is not None and row.holder is not None:
+                _put(transaction, row.holder, kind, body)
 
         await self._write(unit)
 

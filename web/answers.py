@@ -39,6 +39,11 @@ def json_response(body: object, *, status: int) -> Response:
     return Response(body=orjson.dumps(body), status=status, content_type="application/json")
 
 
+def json_bytes_response(body: bytes, *, headers: Mapping[str, str] | None = None) -> Response:
+    """An answer of a handler's own that is JSON already."""
+    return Response(body=body, content_type="application/json", headers=headers)
+
+
 def bytes_answer(
     request: BaseRequest,
     body: bytes,

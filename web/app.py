@@ -28,6 +28,9 @@ from web.resources import (
     open_data,
     organization,
     payload_decoder,
+    redelivery,
+    target_history,
+    unacknowledged,
 )
 from web.routing import Route, RouteTable
 from web.server import HubServer
@@ -87,6 +90,9 @@ def build_routes(signer: TokenSigner, registry: CollectorRegistry, *, version: s
         *data_target.ROUTES,
         *data_target_operation.ROUTES,
         *data_target_trial.routes(),
+        *unacknowledged.ROUTES,
+        *target_history.ROUTES,
+        *redelivery.ROUTES,
         *connection.ROUTES,
         *message.ROUTES,
         *open_data.routes(FeedCache()),

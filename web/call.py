@@ -6,7 +6,7 @@ the commit the rest of the hub is told. A handler cannot forget any of the three
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -35,6 +35,7 @@ class Action(StrEnum):
     UPDATE = "UPDATE"
     DELETE = "DELETE"
     REPLAY = "REPLAY"
+    STOP = "STOP"
     RESTART = "RESTART"
     ENABLE = "ENABLE"
     DISABLE = "DISABLE"
@@ -127,12 +128,28 @@ class Call:
             return changed
 
         # A task of its own: whatever becomes of this request, what is committed is announced.
-        committing = asyncio.create_task(self._commit(run))
+        return await self.in_time(self._commit(run))
+
+    def demand(self, needs: Needs, organization_id: int) -> None:
+        """Insist on what is needed in that organization, where it is not a `Change` that says so.
+
+        Raises: AccessDenied.
+        """
+        if not scope_for(self.caller, needs).allows(organization_id):
+            raise AccessDenied("Forbidden resource")
+
+    async def in_time(self, work: Coroutine[Any, Any, T]) -> T:
+        """Wait for what writes to the database, though not for ever; it goes on all the same.
+
+        Raises:
+            StorageUnavailable: it could not be committed in time; it may be, later on.
+        """
+        working = asyncio.create_task(work)
         try:
             async with asyncio.timeout(COMMIT_TIMEOUT_S):
-                return await asyncio.shield(committing)
+                return await asyncio.shield(working)
         except TimeoutError as exc:
-            committing.add_done_callback(_forget)
+            working.add_done_callback(_forget)
             raise StorageUnavailable("The change could not be stored in time.") from exc
 
     async def _commit(self, run: Callable[[Transaction], Changed[T]]) -> T:
@@ -167,7 +184,7 @@ class Call:
             )
 
 
-def _forget(committing: asyncio.Task[Any]) -> None:
+def _forget(working: asyncio.Task[Any]) -> None:
     """Look at the outcome that nobody waits for, so that asyncio does not report it as lost."""
-    if not committing.cancelled():
-        committing.exception()
+    if not working.cancelled():
+        working.exception()

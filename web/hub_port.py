@@ -3,12 +3,14 @@
 Everything is called on the event loop. Nothing here blocks.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
 from prometheus_client import Metric
+
+from protocols.messages import DeliveryId
 
 
 class Entity(StrEnum):
@@ -83,6 +85,12 @@ class HubPort(Protocol):
 
     async def replay(self, decoder_id: int, since: datetime | None, until: datetime | None) -> int:
         """Queue what this decoder failed on for decoding anew; returns how many messages."""
+
+    async def deliveries_withdrawn(
+        self, target_id: int, delivery_ids: Collection[DeliveryId]
+    ) -> None:
+        """Called after these were acknowledged by whoever fetched them. Must not raise: it only saves
+        pushes."""
 
     async def actor_tree(self) -> Mapping[str, object]:
         """The whole tree, ready for JSON; of a hub of several processes, all of theirs below one root.

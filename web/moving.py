@@ -12,7 +12,10 @@ async def copy(source_url: str, target_url: str, say: Callable[[str], None]) -> 
     Raises: see `copy_database`; InvalidSettings when no engine knows one of the addresses.
     """
 
+    counts: dict[str, int] = {}
+
     def on_table(name: str, rows: int) -> None:
+        counts[name] = rows
         if rows:
             say(f"{rows:>12,}  {name}")
 
@@ -23,6 +26,11 @@ async def copy(source_url: str, target_url: str, say: Callable[[str], None]) -> 
         sentences.append(
             f"{report.mended_texts:,} texts held a NUL, which not every database can keep: it is "
             "the character U+FFFD in the copy."
+        )
+    if counts.get("data_target"):
+        sentences.append(
+            "Give the hub the secret key that it had on the source (TINGBRO_SECRET_KEY, or the file "
+            "secret_key): no other opens the secrets of its data targets."
         )
     sentences.append(
         "Start the hub on the copy, and never again on the source: both would deliver what waits."

@@ -7,13 +7,11 @@ the answer that it was made for.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
-from protocols.targets import SigningAlgorithm, new_signing_secret, public_key_of
+from protocols.targets import ROTATION_S, SigningAlgorithm, new_signing_secret, public_key_of
 
-OVERLAP: Final = timedelta(hours=24)
-"""How long a key that was replaced goes on signing beside the new one."""
 # Each one signs every push and makes its header longer.
 _MOST_KEPT: Final = 3
 
@@ -68,7 +66,7 @@ def _is_valid(key: Key, now: datetime) -> bool:
 
 
 def _end(key: Key, now: datetime) -> int:
-    end = int((now + OVERLAP).timestamp())
+    end = int(now.timestamp()) + ROTATION_S
     return end if key["expiresAt"] is None else min(end, key["expiresAt"])
 
 

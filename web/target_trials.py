@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from protocols.errors import (
     DeliveryError,
+    DeliveryFault,
     DeliveryRefused,
     DeliveryRetryable,
     HubFull,
@@ -78,11 +79,11 @@ class TargetTrials:
         try:
             target = trial.kind.from_settings(trial.settings, resources)
         except InvalidInput as exc:
-            return Tried(body=trial.body, outcome=DeliveryRefused(str(exc)))
+            return Tried(body=trial.body, outcome=_misconfigured(str(exc)))
         body = target.sample if trial.body is None else trial.body
         if not target.takes_pushes:
             sentence = "Nothing is pushed to this data target: it is only read from."
-            return Tried(body=body, outcome=DeliveryRefused(sentence))
+            return Tried(body=body, outcome=_misconfigured(sentence))
         push = Push(
             delivery_id=new_delivery_id(),
             message_id=new_message_id(),
@@ -109,4 +110,9 @@ class TargetTrials:
         except TimeoutError:
             if not limit.expired():
                 raise
-            return DeliveryRetryable(f"There was no answer within {self._timeout_s:g} s.")
+            sentence = f"There was no answer within {self._timeout_s:g} s."
+            return DeliveryRetryable(sentence, fault=DeliveryFault.THROTTLED)
+
+
+def _misconfigured(sentence: str) -> DeliveryRefused:
+    return DeliveryRefused(sentence, fault=DeliveryFault.CONFIGURATION)

@@ -102,7 +102,7 @@ VARIABLES: Final = (
         "Signs sessions and seals the secrets of data targets: whoever knows it can be any user. At "
         "least 32 characters. When not given, one is generated and kept in `DATA_DIR/secret_key`, "
         "readable by the owner only. `web` and `worker` need it given, the same for every process. "
-        "What one key has sealed no other opens: keep it with the backups.",
+        "What one key has sealed no other opens: keep a copy of it, though not beside the backups.",
     ),
     Variable(
         "TLS_CERTIFICATE",

@@ -18,10 +18,16 @@ from protocols.targets._contract import (
     Target,
     TargetResources,
 )
-from protocols.targets._signing import SigningAlgorithm, new_signing_secret, public_key_of
+from protocols.targets._signing import (
+    ROTATION_S,
+    SigningAlgorithm,
+    new_signing_secret,
+    public_key_of,
+)
 
 __all__ = [
     "DECODED",
+    "ROTATION_S",
     "Delivered",
     "Outcome",
     "Push",

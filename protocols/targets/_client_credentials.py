@@ -83,13 +83,18 @@ class ClientCredentials:
     @property
     def secrets(self) -> tuple[str, ...]:
         """Every spelling of the secret that an endpoint could repeat."""
-        in_json = json.dumps(self.client_secret)[1:-1]
-        return (self.client_secret, in_json, quote_plus(self.client_secret), self._basic())
+        secret = self.client_secret
+        return (secret, in_json(secret), quote_plus(secret), self._basic())
 
     def _basic(self) -> str:
         # RFC 6749, section 2.3.1: both are encoded as a form would be, and only then put together.
         pair = f"{quote_plus(self.client_id)}:{quote_plus(self.client_secret)}"
         return base64.b64encode(pair.encode()).decode()
+
+
+def in_json(secret: str) -> str:
+    """Return how a secret stands in JSON that a careless server repeats it in."""
+    return json.dumps(secret)[1:-1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

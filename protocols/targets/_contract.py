@@ -119,6 +119,12 @@ class Target(ABC):
     """Whether the pushes of one `deliver` travel as one thing with an id of its own
     (`Push.batch_id`), so that they have to be together again on every later attempt."""
 
+    max_batch_bytes: int | None = None
+    """What the bodies of one `deliver` of several may come to together, `push_overhead_bytes` counted
+    with each; None for any size. A body that is larger by itself is sent alone all the same."""
+
+    push_overhead_bytes: int = 0
+
     takes_pushes: bool = True
     """False for a target without an address: what is meant for it waits until somebody pulls it.
     `deliver` is never called then."""

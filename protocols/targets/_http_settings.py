@@ -7,14 +7,19 @@ The names are those that clients of `/api/v1` already send (`url`, `timeout` in 
 import base64
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from urllib.parse import quote, quote_plus
 
 from yarl import URL
 
 from protocols.errors import InvalidInput
-from protocols.targets._client_credentials import ClientAuthentication, ClientCredentials
+from protocols.targets._client_credentials import (
+    ClientAuthentication,
+    ClientCredentials,
+    in_json,
+)
+from protocols.targets._signing import SigningKey, parse_signing_keys
 from protocols.targets.guard import Guard
 from protocols.targets.setting_names import implied_authorization
 
@@ -70,6 +75,7 @@ class HttpTargetSettings:
     shown_url: str
     """The same address for people to read, without what is secret."""
     timeout_s: float
+    signing_keys: tuple[SigningKey, ...] = ()
     authorization_headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     credentials: ClientCredentials | None = None
     """What tokens are got with, where each push shows one."""
@@ -90,46 +96,61 @@ def parse_http_settings(settings: Mapping[str, object], guard: Guard) -> HttpTar
     reader = _Reader(settings, guard)
     url = reader.url()
     timeout_ms = reader.timeout_ms()
-    shown_url = str(url)
-    headers: dict[str, str] = {}
-    secrets: list[str] = []
-    client: ClientCredentials | None = None
+    signing_keys = reader.signing_keys()
+    authorization = _authorization(reader, url)
+    reader.raise_for_problems()
+    # A receiver may repeat them as they were sent, or in JSON.
+    spellings = {spelled for each in authorization.secrets for spelled in (each, in_json(each))}
+    return HttpTargetSettings(
+        url=authorization.url,
+        shown_url=authorization.shown_url,
+        timeout_s=timeout_ms / 1000,
+        signing_keys=signing_keys,
+        authorization_headers=authorization.headers,
+        credentials=authorization.credentials,
+        secrets=tuple(sorted(spellings - {""}, key=len, reverse=True)),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Authorization:
+    """What one way of authorization adds to each request, and what of it nobody is to see."""
+
+    url: URL
+    shown_url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    credentials: ClientCredentials | None = None
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+
+def _authorization(reader: "_Reader", url: URL) -> _Authorization:
+    as_it_is = _Authorization(url=url, shown_url=str(url))
     match reader.authorization_type():
         case AuthorizationType.HEADER_BASED_AUTHORIZATION:
-            headers["Authorization"] = reader.header_value("authorizationHeader")
-            secrets += [headers["Authorization"], headers["Authorization"].rpartition(" ")[2]]
+            value = reader.header_value("authorizationHeader")
+            secrets = (value, value.rpartition(" ")[2])
+            return replace(as_it_is, headers={"Authorization": value}, secrets=secrets)
         case AuthorizationType.HTTP_BASIC_AUTHORIZATION:
-            credentials, password = reader.basic_credentials()
-            headers["Authorization"] = f"Basic {credentials}"
-            secrets += [credentials, password]
+            encoded, password = reader.basic_credentials()
+            headers = {"Authorization": f"Basic {encoded}"}
+            return replace(as_it_is, headers=headers, secrets=(encoded, password))
         case AuthorizationType.SECRET_HEADER:
             name, value = reader.header_name(), reader.header_value("secretHeaderValue")
-            headers[name] = value
-            secrets.append(value)
+            return replace(as_it_is, headers={name: value}, secrets=(value,))
         case AuthorizationType.SECRET_URL_PARAMETER:
             name, value = reader.text("secretParameterName"), reader.text("secretParameterValue")
-            url = reader.with_parameter(url, name, value)
-            shown_url += f"{'&' if '?' in shown_url else '?'}{quote(name)}=[secret]"
-            secrets += [
-                value,
-                quote(value, safe=""),
-                quote_plus(value),
-                *url.raw_query_string.split("=")[-1:],
-            ]
+            secret_url = reader.with_parameter(url, name, value)
+            last = secret_url.raw_query_string.split("=")[-1]
+            return _Authorization(
+                url=secret_url,
+                shown_url=f"{url}{'&' if '?' in str(url) else '?'}{quote(name)}=[secret]",
+                secrets=(value, quote(value, safe=""), quote_plus(value), last),
+            )
         case AuthorizationType.OAUTH_AUTHORIZATION:
-            client = reader.client_credentials()
-            secrets += client.secrets
+            credentials = reader.client_credentials()
+            return replace(as_it_is, credentials=credentials, secrets=credentials.secrets)
         case AuthorizationType.NO_AUTHORIZATION | None:
-            pass
-    reader.raise_for_problems()
-    return HttpTargetSettings(
-        url=url,
-        shown_url=shown_url,
-        timeout_s=timeout_ms / 1000,
-        authorization_headers=headers,
-        credentials=client,
-        secrets=tuple(sorted({secret for secret in secrets if secret}, key=len, reverse=True)),
-    )
+            return as_it_is
 
 
 class _Reader:
@@ -166,6 +187,13 @@ class _Reader:
             )
             return DEFAULT_TIMEOUT_MS
         return value
+
+    def signing_keys(self) -> tuple[SigningKey, ...]:
+        try:
+            return parse_signing_keys(self._settings.get("signingKeys"))
+        except InvalidInput as error:
+            self._problems.append(str(error))
+            return ()
 
     def authorization_type(self) -> AuthorizationType | None:
         value = self._settings.get("authorizationType")

@@ -10,7 +10,6 @@ Source: ETSI GS CIM 009 (NGSI-LD API), sections 4.5.1 (entities), 5.6.8 (batch u
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
@@ -32,19 +31,12 @@ class _Head(msgspec.Struct):
     context: Any = msgspec.field(name="@context", default=msgspec.UNSET)
 
 
-_decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_decode_head = msgspec.json.Decoder(_Head).decode
+_decode_heads = msgspec.json.Decoder(list[_Head]).decode
+_decode_texts = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
-@dataclass(frozen=True, slots=True)
-class Entity:
-    id: str
-    text: msgspec.Raw = field(repr=False)
-    """As it stands in the message, byte for byte."""
-
-
-def read_entities(body: bytes, *, has_context: bool) -> Sequence[Entity]:
-    """Return the entities of a message, in their order.
+def read_entity_ids(body: bytes, *, has_context: bool) -> Sequence[str]:
+    """Return the ids of the entities in a message, in their order.
 
     Args:
         has_context: whether the context is told in a header, so that no entity may bring its own;
@@ -53,15 +45,20 @@ def read_entities(body: bytes, *, has_context: bool) -> Sequence[Entity]:
     Raises:
         DeliveryRefused: a broker would not take it; the text names the place of what is wrong.
     """
-    texts = _elements(body)
-    if not texts:
-        raise _refused("The message is an empty array")
-    return [_entity(text, index, len(texts), has_context) for index, text in enumerate(texts)]
+    heads = _heads(body)
+    if not heads:
+        raise _not_entities("an empty array")
+    for index, head in enumerate(heads):
+        problem = _problem(head, has_context)
+        if problem is not None:
+            raise _wrong(index, len(heads), head.id, problem)
+    return [head.id for head in heads]
 
 
-def array_of(entities: Sequence[Entity]) -> bytes:
-    """Return a message of these entities, each as it stood in its own."""
-    return b"[%s]" % b",".join(bytes(entity.text) for entity in entities)
+def array_of(body: bytes, places: Sequence[int]) -> bytes:
+    """Return a message of only those entities of `body`, each as it stands there."""
+    texts = _decode_texts(body)
+    return b"[%s]" % b",".join(bytes(texts[place]) for place in places)
 
 
 def shown(text: str) -> str:
@@ -71,55 +68,48 @@ def shown(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in text)
 
 
-def _elements(body: bytes) -> list[msgspec.Raw]:
+def _heads(body: bytes) -> list[_Head]:
     start = body.lstrip()[:1]
     if start != b"[":
-        raise _refused(f"The message is {_KINDS.get(start, 'a number')}")
+        raise _not_entities(_KINDS.get(start, "a number"))
     try:
-        return _decode_array(body)
+        return _decode_heads(body)
+    except msgspec.ValidationError:
+        raise _not_objects(body) from None
     # UnicodeDecodeError is a ValueError, as are the errors of msgspec.
     except (ValueError, RecursionError):
-        raise DeliveryRefused(
-            "The message is not JSON that could be read.", fault=DeliveryFault.MESSAGE
-        ) from None
+        raise _not_json() from None
 
 
-def _refused(what_it_is: str) -> DeliveryRefused:
-    return DeliveryRefused(
-        f"{what_it_is}, and a data target of type FIWARE takes an array of NGSI-LD entities with at "
-        "least one in it: let the payload decoder return [entity].",
-        fault=DeliveryFault.MESSAGE,
-    )
-
-
-def _entity(text: msgspec.Raw, index: int, count: int, has_context: bool) -> Entity:
-    place = f"Entity {index + 1} of {count}"
+def _not_objects(body: bytes) -> DeliveryRefused:
+    """Return what is to be said of an array that holds something else than objects."""
     try:
-        head = _decode_head(text)
+        texts = _decode_texts(body)
     except (ValueError, RecursionError):
-        raise _wrong(place, "is not an object") from None
+        return _not_json()
+    index = next(index for index, text in enumerate(texts) if bytes(text)[:1] != b"{")
+    return _wrong(index, len(texts), None, "is not an object")
+
+
+def _problem(head: _Head, has_context: bool) -> str | None:
+    """Return what is wrong with an entity, as a clause that follows its place."""
     if not isinstance(head.id, str) or not head.id:
-        raise _wrong(place, "has no `id`, which must be a URI such as urn:ngsi-ld:Room:1")
+        return "has no `id`, which must be a URI such as urn:ngsi-ld:Room:1"
     if not _URI.fullmatch(head.id):
-        raise _wrong(
-            place, f"has the `id` {shown(head.id)}, which is not a URI as urn:ngsi-ld:Room:1 is"
-        )
-    place = f"{place} ({shown(head.id)})"
+        return "has an `id` which is not a URI, as urn:ngsi-ld:Room:1 is"
     if not _is_type(head.type):
-        raise _wrong(place, "has no `type`, which must be a text")
+        return "has no `type`, which must be a text"
     if has_context and head.context is not msgspec.UNSET:
-        raise _wrong(
-            place,
+        return (
             "has an `@context`, which must not be there because the data target's `context` is sent "
-            "in a header: remove one of them",
+            "in a header: remove one of them"
         )
     if not has_context and not _is_context(head.context):
-        raise _wrong(
-            place,
+        return (
             "has no `@context`, which must be there because the data target has no `context`: "
-            "give one of them",
+            "give one of them"
         )
-    return Entity(head.id, text)
+    return None
 
 
 def _is_type(value: object) -> bool:
@@ -132,5 +122,22 @@ def _is_context(value: object) -> bool:
     return isinstance(value, dict | list | str) and value != ""
 
 
-def _wrong(place: str, problem: str) -> DeliveryRefused:
-    return DeliveryRefused(f"{place} {problem}.", fault=DeliveryFault.MESSAGE)
+def _not_entities(what_it_is: str) -> DeliveryRefused:
+    return DeliveryRefused(
+        f"The message is {what_it_is}, and a data target of type FIWARE takes an array of NGSI-LD "
+        "entities with at least one in it: let the payload decoder return [entity].",
+        fault=DeliveryFault.MESSAGE,
+    )
+
+
+def _not_json() -> DeliveryRefused:
+    return DeliveryRefused(
+        "The message is not JSON that could be read.", fault=DeliveryFault.MESSAGE
+    )
+
+
+def _wrong(index: int, count: int, entity_id: object, problem: str) -> DeliveryRefused:
+    named = f" ({shown(entity_id)})" if isinstance(entity_id, str) and entity_id else ""
+    return DeliveryRefused(
+        f"Entity {index + 1} of {count}{named} {problem}.", fault=DeliveryFault.MESSAGE
+    )

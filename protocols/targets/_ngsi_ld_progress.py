@@ -1,7 +1,6 @@
 """How far messages have come of which a broker took some entities and not the others."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,18 +10,19 @@ MAX_DELIVERIES: Final = 1_000
 MAX_PLACES: Final = 50_000
 """About 2 MB; more than the entities of any one message of 1 MiB."""
 
-_TOLD: Final = 5
+MAX_NAMED: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Refusals:
-    """Entities that the broker will never take: how many, and what it said of the first few."""
+class Listing:
+    """Entities that were not taken: how many, and what is said of the first few."""
 
     count: int = 0
     first: tuple[str, ...] = ()
+    """At most `MAX_NAMED`."""
 
-    def plus(self, told: Sequence[str]) -> "Refusals":
-        return Refusals(self.count + len(told), (*self.first, *told)[:_TOLD])
+    def plus(self, other: "Listing") -> "Listing":
+        return Listing(self.count + other.count, (*self.first, *other.first)[:MAX_NAMED])
 
     def __str__(self) -> str:
         more = self.count - len(self.first)
@@ -35,7 +35,8 @@ class Progress:
 
     left: tuple[int, ...]
     """The places of the entities that are still to be sent."""
-    refused: Refusals
+    refused: Listing
+    """Those that the broker will never take."""
 
 
 class ProgressMemory:

@@ -19,31 +19,35 @@ Source: ETSI GS CIM 009 (NGSI-LD API), sections 5.6.8, 6.3.5 and 6.15.3; OS2iot,
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final, Self
 
-from aiohttp.hdrs import CONTENT_TYPE, LINK
+from aiohttp.hdrs import LINK
 from multidict import istr
 
 from protocols.errors import DeliveryError, DeliveryFault, DeliveryRefused, DeliveryRetryable
 from protocols.targets._contract import Delivered, Outcome, Push, Target, TargetResources
 from protocols.targets._http_exchange import Answer
 from protocols.targets._ngsi_ld_answers import BatchResult, read_batch_result
-from protocols.targets._ngsi_ld_entities import Entity, array_of, read_entities, shown
-from protocols.targets._ngsi_ld_progress import Progress, ProgressMemory, Refusals
+from protocols.targets._ngsi_ld_entities import array_of, read_entity_ids, shown
+from protocols.targets._ngsi_ld_progress import (
+    MAX_NAMED,
+    Listing,
+    Progress,
+    ProgressMemory,
+)
 from protocols.targets._ngsi_ld_settings import NgsiLdSettings, parse_ngsi_ld_settings
 from protocols.targets._oauth import sender_for
+from protocols.targets._webhook_headers import WebhookHeaders
 from protocols.targets.policy import Ordering
 from protocols.targets.setting_names import HTTP_SECRETS, HTTP_SETTINGS
 
 CORE_CONTEXT: Final = "https://uri.etsi.org/ngsi-ld/v1/ngsi-ld-core-context.jsonld"
 
-# An answer names every entity of its request, and says of some what is wrong.
-_MAX_ANSWER_BYTES: Final = 1024 * 1024
+# An answer names every entity of its request, and says of some what is wrong: room for some 400 of
+# them. Where a broker says more, the whole message is sent again. More room would be memory that anybody
+# who runs a receiver could make the hub use, for each push that is under way.
+_MAX_ANSWER_BYTES: Final = 128 * 1024
 _MULTI_STATUS: Final = 207
 
 _TENANT: Final = istr("NGSILD-Tenant")
-_WEBHOOK_ID = istr("webhook-id")
-_WEBHOOK_TIMESTAMP = istr("webhook-timestamp")
-_MESSAGE_ID = istr("tingbro-message-id")
-_REPLAY = istr("tingbro-replay")
 
 
 class NgsiLdTarget(Target):
@@ -56,10 +60,12 @@ class NgsiLdTarget(Target):
     def __init__(self, settings: NgsiLdSettings, resources: TargetResources) -> None:
         self._settings = settings
         self._sender = sender_for(settings.http, resources, max_answer_bytes=_MAX_ANSWER_BYTES)
-        self._clock_s = resources.clock_s
-        self._memory = ProgressMemory()
+        self._webhook_headers = WebhookHeaders(settings.http.signing_keys, resources.clock_s)
         self._constant_headers = _headers_of(settings)
-        self.sample = _sample(settings.context is not None)
+        self._has_context = settings.context is not None
+        self._content_type = "application/json" if self._has_context else "application/ld+json"
+        self._memory = ProgressMemory()
+        self.sample = _sample(self._has_context)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._settings.http.url.origin()}>"
@@ -79,25 +85,24 @@ class NgsiLdTarget(Target):
         await self._sender.close()
 
     async def _push(self, push: Push) -> Outcome:
-        has_context = self._settings.context is not None
         try:
-            entities = read_entities(push.body, has_context=has_context)
+            ids = read_entity_ids(push.body, has_context=self._has_context)
             progress = self._memory.get(push.delivery_id)
             if progress is None:
-                progress = Progress(tuple(range(len(entities))), Refusals())
+                progress = Progress(tuple(range(len(ids))), Listing())
                 body = push.body
             else:
-                body = array_of([entities[place] for place in progress.left])
-            answer = await self._sender.post(body, self._headers(push))
+                body = array_of(push.body, progress.left)
+            named, key_ids = self._webhook_headers.of(push, body, self._content_type)
+            headers = {**named, **self._constant_headers}
+            answer = await self._sender.post(body, headers, key_ids=key_ids)
         except DeliveryError as error:
             return error
         if not answer.is_success:
             return self._sender.error_of(answer)
-        return self._judge(push, entities, progress, answer)
+        return self._judge(push, ids, progress, answer)
 
-    def _judge(
-        self, push: Push, entities: Sequence[Entity], before: Progress, answer: Answer
-    ) -> Outcome:
+    def _judge(self, push: Push, ids: Sequence[str], before: Progress, answer: Answer) -> Outcome:
         """Return what an answer that tells of success, or of success in part, means."""
         result = None
         if answer.status_code in (200, _MULTI_STATUS):
@@ -106,16 +111,15 @@ class NgsiLdTarget(Target):
             return self._failed(
                 answer, "The broker answered 207 without saying which entities it has not taken."
             )
-        waiting: list[str] = []
-        progress = Progress((), before.refused)
+        waiting, progress = Listing(), Progress((), before.refused)
         if result is not None and result.has_errors:
-            progress, waiting = self._progress(entities, before, result)
+            waiting, progress = self._progress(ids, before, result)
         if progress.left:
             self._memory.keep(push.delivery_id, progress)
-            return self._in_part(answer, len(entities), before, progress, waiting)
+            return self._in_part(answer, len(ids), before, progress, waiting)
         self._memory.forget(push.delivery_id)
         if progress.refused.count:
-            return self._refused(answer, len(entities), progress.refused)
+            return self._refused(answer, len(ids), progress.refused)
         return Delivered(
             status_code=answer.status_code,
             duration_s=answer.duration_s,
@@ -123,32 +127,33 @@ class NgsiLdTarget(Target):
         )
 
     def _progress(
-        self, entities: Sequence[Entity], before: Progress, result: BatchResult
-    ) -> tuple[Progress, list[str]]:
-        """Return how far the message has come, and what is said of entities that are left."""
+        self, ids: Sequence[str], before: Progress, result: BatchResult
+    ) -> tuple[Listing, Progress]:
+        """Return what is said of the entities that are left, and how far the message has come."""
         left: list[int] = []
-        waiting: list[str] = []
-        refused: list[str] = []
+        refused: list[int] = []
         for place in before.left:
-            entity_id = entities[place].id
-            if entity_id in result.taken:
-                continue
-            error = result.errors.get(entity_id)
-            title = "" if error is None else shown(self._sender.redacted(error.title))
-            told = f"{shown(entity_id)} ({title or 'no reason given'})"
-            if error is not None and error.is_final:
-                refused.append(told)
-            else:
-                left.append(place)
-                waiting.append(told)
-        return Progress(tuple(left), before.refused.plus(refused)), waiting
+            if ids[place] not in result.taken:
+                error = result.errors.get(ids[place])
+                (refused if error is not None and error.is_final else left).append(place)
+
+        def listed(places: list[int]) -> Listing:
+            told = (self._told(ids[place], result) for place in places[:MAX_NAMED])
+            return Listing(len(places), tuple(told))
+
+        return listed(left), Progress(tuple(left), before.refused.plus(listed(refused)))
+
+    def _told(self, entity_id: str, result: BatchResult) -> str:
+        error = result.errors.get(entity_id)
+        title = "" if error is None else shown(self._sender.redacted(error.title))
+        return f"{shown(entity_id)} ({title or 'no reason given'})"
 
     def _in_part(
-        self, answer: Answer, count: int, before: Progress, progress: Progress, waiting: list[str]
+        self, answer: Answer, count: int, before: Progress, progress: Progress, waiting: Listing
     ) -> DeliveryRetryable:
         sentence = (
             f"The broker has not taken {len(progress.left)} of {count} entities yet, and they are "
-            f"sent again: {Refusals().plus(waiting)}."
+            f"sent again: {waiting}."
         )
         if progress.refused.count:
             sentence += f" It will not take: {progress.refused}."
@@ -158,7 +163,7 @@ class NgsiLdTarget(Target):
             answer, sentence, DeliveryFault.MESSAGE if has_taken else DeliveryFault.RECEIVER
         )
 
-    def _refused(self, answer: Answer, count: int, refused: Refusals) -> DeliveryRefused:
+    def _refused(self, answer: Answer, count: int, refused: Listing) -> DeliveryRefused:
         error = self._sender.error_of(answer)
         return DeliveryRefused(
             f"The broker has not taken {refused.count} of {count} entities, and never will: {refused}.",
@@ -181,25 +186,11 @@ class NgsiLdTarget(Target):
             exchange=error.exchange,
         )
 
-    def _headers(self, push: Push) -> dict[istr, str]:
-        headers = {
-            **self._constant_headers,
-            _WEBHOOK_ID: push.delivery_id,
-            _WEBHOOK_TIMESTAMP: str(int(self._clock_s())),
-            _MESSAGE_ID: push.message_id,
-        }
-        if push.is_replay:
-            headers[_REPLAY] = "1"
-        return headers
-
 
 def _headers_of(settings: NgsiLdSettings) -> dict[istr, str]:
     """Return what is the same in every request."""
     headers: dict[istr, str] = {}
-    if settings.context is None:
-        headers[CONTENT_TYPE] = "application/ld+json"
-    else:
-        headers[CONTENT_TYPE] = "application/json"
+    if settings.context is not None:
         headers[LINK] = (
             f'<{settings.context}>; rel="http://www.w3.org/ns/json-ld#context"; '
             'type="application/ld+json"'

@@ -7,8 +7,9 @@ and no deliveries are made for targets of this kind. Their data set is kept besi
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final, Self
 
-from protocols.errors import DeliveryRefused
+from protocols.errors import DeliveryRefused, InvalidInput
 from protocols.targets._contract import Outcome, Push, Target, TargetResources
+from protocols.targets.setting_names import OPERATIONAL_EVENTS
 
 OPEN_DATA_DK: Final = "OPENDATADK"
 
@@ -22,7 +23,11 @@ class OpenDataDkTarget(Target):
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, object], resources: TargetResources) -> Self:
-        """There is nothing to set, and so nothing that could be wrong."""
+        """There is nothing to set, but for what every kind may be told and this one cannot do."""
+        if settings.get(OPERATIONAL_EVENTS):
+            raise InvalidInput(
+                f"`{OPERATIONAL_EVENTS}` cannot be used here: nothing is ever sent to open data."
+            )
         return cls()
 
     async def open(self) -> None:

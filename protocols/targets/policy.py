@@ -63,7 +63,8 @@ def parse_policy(
     """Read the policy from a target's `settings`; what is missing or None has its default.
 
     Args:
-        insisted: the order that the target's kind demands.
+        insisted: the order that the target's kind demands. Where one does, what arrives late does harm,
+            so that a failing message holds up its device unless the owner says otherwise.
 
     Raises:
         InvalidInput: one sentence for each setting that cannot be used.
@@ -92,9 +93,10 @@ def parse_policy(
     ordering = Ordering(choice("ordering", Ordering, insisted or default.ordering))
     if insisted is not None and ordering is not insisted:
         problems.append(f"`ordering` can only be {insisted} for this type of data target.")
+    head_of_line = default.head_of_line if insisted is None else HeadOfLine.BLOCK
     policy = DeliveryPolicy(
         ordering=ordering,
-        head_of_line=HeadOfLine(choice("headOfLinePolicy", HeadOfLine, default.head_of_line)),
+        head_of_line=HeadOfLine(choice("headOfLinePolicy", HeadOfLine, head_of_line)),
         head_of_line_max_s=number("headOfLineMaxSeconds", 1, 259_200, _is_number)
         or default.head_of_line_max_s,
         max_rate_per_s=number("maxRatePerSecond", 0.01, 100_000, _is_number),

@@ -164,6 +164,7 @@ delivery = Table(
     Column("is_aside", Boolean, nullable=False, server_default=false()),
     Column("batch_id", Uuid(as_uuid=False)),
     Column("leased_until", BigInteger),
+    Column("lease_id", BigInteger),
     Index(
         "ix_delivery_message",
         "message_id",
@@ -175,8 +176,9 @@ delivery = Table(
     sqlite_with_rowid=False,
 )
 """`is_aside`: it has failed for so long that it waits outside of its lane. `batch_id`: with which others
-it travels. `leased_until`: somebody who pulls has it in hand until then. `decoder_id` -1 stands for an
-event about a data target, `message_id` then is the event's."""
+it travels. `leased_until`: somebody who pulls has it in hand until then, and `lease_id` names that
+reading, also afterwards. `decoder_id` -1 stands for an event about a data target, `message_id` then is
+the event's."""
 is_waiting = delivery.c.settled_at.is_(None)
 # In the very order in which a target's deliveries are read: a planner that knows little of a table
 # that fills and empties would otherwise sort everything that waits, for each page.
@@ -203,6 +205,13 @@ Index(
     delivery.c.delivery_id,
     sqlite_where=is_dead_letter,
     postgresql_where=is_dead_letter,
+)
+_is_leased = delivery.c.lease_id.is_not(None) & is_waiting
+Index(
+    "ix_delivery_lease",
+    delivery.c.lease_id,
+    sqlite_where=_is_leased,
+    postgresql_where=_is_leased,
 )
 
 delivery_lane = Table(

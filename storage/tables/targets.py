@@ -3,7 +3,19 @@
 No foreign keys point from here to the entities, as in `pipeline.py`.
 """
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, Table, Text, Uuid, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    Table,
+    Text,
+    Uuid,
+    false,
+    text,
+)
 
 from storage.tables import metadata
 
@@ -46,18 +58,25 @@ redelivery = Table(
     Column("redelivery_id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
     Column("target_id", BigInteger, nullable=False),
     Column("states", Text, nullable=False),
+    Column("delivery_ids", Text),
     Column("from_at", BigInteger),
     Column("to_at", BigInteger),
+    Column("settled_from", BigInteger),
     Column("device_id", BigInteger),
     Column("rate_per_s", Integer, nullable=False),
-    Column("after_id", Uuid(as_uuid=False)),
+    Column("after_id", Uuid(as_uuid=False), nullable=False),
     Column("until_id", Uuid(as_uuid=False), nullable=False),
+    Column("estimate", BigInteger),
     Column("made", BigInteger, nullable=False, server_default=text("0")),
+    Column("skipped", BigInteger, nullable=False, server_default=text("0")),
     Column("created_at", BigInteger, nullable=False),
     Column("finished_at", BigInteger),
+    Column("is_stopped", Boolean, nullable=False, server_default=false()),
     Index("ix_redelivery_target_id", "target_id"),
 )
 """What somebody asked to have sent again, and how far that has got: deliveries up to `after_id` have
-been looked at, those after `until_id` were made later than the wish."""
+been looked at, those after `until_id` were made later than the wish. Wanted are those in `states`, made
+from `from_at` until before `to_at` and settled from `settled_from` on, or just `delivery_ids`, a JSON
+list. `skipped`: wanted, but what they would say is not kept any more."""
 
 __all__ = ["redelivery", "target_event", "target_health"]

@@ -33,7 +33,10 @@ async def test_messages_of_a_killed_hub_reach_their_target_from_the_fleet_it_mov
     environment: dict[str, str], tmp_path: Path
 ) -> None:
     with ReceiverProcess(tmp_path) as receiver:
-        acknowledged, database = await _work_until_killed(tmp_path, receiver)
+        acknowledged, data_dir = await _work_until_killed(tmp_path, receiver)
+        database = data_dir / "tingbro.db"
+        # What the old hub has sealed is opened with its key alone.
+        environment["TINGBRO_SECRET_KEY"] = (data_dir / "secret_key").read_text().strip()
 
         alone = {
             name: value
@@ -46,6 +49,7 @@ async def test_messages_of_a_killed_hub_reach_their_target_from_the_fleet_it_mov
             alone, "tingbro", "copy", "--from", f"sqlite:///{database}", "--to", target
         )
         assert "the books agree" in said
+        assert "TINGBRO_SECRET_KEY" in said
         await run(environment, "tingbro", "migrate")
 
         port = free_port()
@@ -62,7 +66,7 @@ async def test_messages_of_a_killed_hub_reach_their_target_from_the_fleet_it_mov
 async def _work_until_killed(
     directory: Path, receiver: ReceiverProcess
 ) -> tuple[set[tuple[int, int]], Path]:
-    """Return what was acknowledged, and where the database is."""
+    """Return what was acknowledged, and where the hub has kept it."""
     with HubProcess(directory / "alone") as hub:
         async with HubClient(hub.url) as client:
             await client.login()
@@ -77,7 +81,7 @@ async def _work_until_killed(
         hub.kill()
         await load.stop()
     assert load.acknowledged
-    return load.acknowledged, hub.database
+    return load.acknowledged, hub.data_dir
 
 
 async def _wait_for_all(

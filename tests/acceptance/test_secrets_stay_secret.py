@@ -13,6 +13,7 @@ from tests.support.city import City
 from tests.support.hub_client import HubClient
 from tests.support.hub_process import HubProcess
 from tests.support.receivers import Receiver
+from tests.support.token_endpoint import CLIENT_ID, TokenEndpoint
 
 SECRET = "s3cr3t-0123456789"
 WAYS: list[dict[str, str]] = [
@@ -73,10 +74,22 @@ async def test_no_log_no_answer_and_no_file_holds_a_secret_of_a_target(
         said.append(json.dumps(answer.body))
         return answer.body
 
-    async with Receiver(receivers.status(500, f"You sent {SECRET}".encode())) as receiver:
+    tokens = TokenEndpoint.keycloak()
+    tokens.secret = SECRET
+    async with (
+        Receiver(receivers.status(500, f"You sent {SECRET}".encode())) as receiver,
+        Receiver(tokens) as token_receiver,
+    ):
         device = await city.device()
         targets: set[int] = set()
-        for way in WAYS:
+        oauth = {
+            "authorizationType": "OAUTH_AUTHORIZATION",
+            "tokenEndpoint": tokens.url_of(token_receiver),
+            "clientId": CLIENT_ID,
+            "clientSecret": SECRET,
+        }
+        ways = [*WAYS, oauth]
+        for way in ways:
             base = {
                 "name": "t",
                 "type": "HTTP_PUSH",
@@ -96,7 +109,7 @@ async def test_no_log_no_answer_and_no_file_holds_a_secret_of_a_target(
             await ask("PUT", path, {**base, **way})
         before = len(receiver.requests)
         await client.send(device, {"n": 1})
-        await receiver.wait_for(before + len(WAYS))
+        await receiver.wait_for(before + len(ways))
         said.append(await answers_of(client, targets | {device.id, city.application_id}))
     assert any(SECRET in str(request) for request in receiver.requests)
     hub.terminate()
@@ -104,8 +117,9 @@ async def test_no_log_no_answer_and_no_file_holds_a_secret_of_a_target(
     kept = contents(hub.data_dir)
     assert len(said) > 2
     assert len(kept) > 1
-    assert len(signing) == 2 * len(WAYS)
+    assert len(signing) == 2 * len(ways)
     encoded = base64.b64encode(f"u:{SECRET}".encode()).decode()
-    for secret in (SECRET, encoded, *signing, "whsk_"):
+    assert tokens.issued
+    for secret in (SECRET, encoded, *tokens.issued, *signing, "whsk_"):
         assert not [text for text in said if secret in text], secret
         assert not [content for content in kept if secret.encode() in content], secret

@@ -5,6 +5,7 @@ import json
 from collections import Counter
 
 import pytest
+from standardwebhooks import Webhook, WebhookVerificationError
 
 from tests.support.city import ECHO, City
 from tests.support.hub_client import HubClient
@@ -159,6 +160,34 @@ async def test_disabled_target_gets_nothing_until_it_is_enabled_and_then_all_of_
         assert (await city.client.request("POST", f"{path}/enable")).status == 200
         assert await arrivals(off, 2) == [{"n": 1}, {"n": 2}]
         await city.settled()
+
+
+async def test_push_is_verified_with_the_secret_that_was_shown_and_after_its_rotation_with_both(
+    city: City,
+) -> None:
+    async with Receiver() as receiver:
+        device = await city.device()
+        body = {
+            "name": "Signed",
+            "type": "HTTP_PUSH",
+            "applicationId": city.application_id,
+            "url": receiver.url,
+        }
+        made = await city.client.create("data-target", body)
+        await city.client.connect([device], made["id"])
+        await city.client.send(device, {"n": 1})
+        await arrivals(receiver, 1)
+        path = f"/api/v1/data-target/{made['id']}/rotate-secret"
+        rotated = (await city.client.request("POST", path)).body
+        await city.client.send(device, {"n": 2})
+        await arrivals(receiver, 2)
+    first, second = receiver.requests
+    old, new = Webhook(made["signingSecret"]), Webhook(rotated["signingSecret"])
+    assert old.verify(first.body, dict(first.headers)) == {"n": 1}
+    for webhook in (old, new):
+        assert webhook.verify(second.body, dict(second.headers)) == {"n": 2}
+    with pytest.raises(WebhookVerificationError):
+        new.verify(first.body, dict(first.headers))
 
 
 async def test_repeat_under_the_same_idempotency_key_is_one_message(city: City) -> None:

@@ -7,7 +7,7 @@ import pytest
 from protocols.errors import InvalidInput, NotFound
 from protocols.identifiers import new_message_id
 from protocols.messages import TargetId
-from storage.database import Transaction
+from storage.database import BulkInsert, Transaction
 from storage.deliveries import DeliveryState
 from storage.instants import microseconds
 from storage.message_lists import MessageFilter, MessagePage, list_page
@@ -15,6 +15,7 @@ from storage.message_way import MessageWay, Place, find
 from storage.repositories import EVERYWHERE, Scope
 from storage.results import JobState
 from storage.tables.fleet import journal_topic
+from storage.tables.pipeline import journal
 from tests.support.pipeline import (
     DECODER,
     NOW,
@@ -28,6 +29,13 @@ from tests.support.pipeline import (
 )
 
 NOWHERE = Scope(frozenset())
+_JOURNAL = BulkInsert(
+    journal,
+    (
+        *("position", "message_id", "device_id", "organization_id", "application_id"),
+        *("device_type", "received_at", "payload", "source_key"),
+    ),
+)
 
 
 async def way_of(pipeline: Pipeline, message_id: str, scope: Scope = EVERYWHERE) -> MessageWay:
@@ -39,6 +47,24 @@ async def test_message_is_found_while_it_waits_in_the_journal(pipeline: Pipeline
     way = await way_of(pipeline, entry.uplink.message_id)
     assert (way.place, way.device_id, way.payload) == (Place.JOURNAL, 2, b"[2]")
     assert (way.received_at, way.jobs, way.deliveries) == (microseconds(NOW), (), ())
+
+
+async def test_message_is_found_at_any_place_of_a_long_journal(pipeline: Pipeline) -> None:
+    """Also one whose id is out of order, as after a clock was set back."""
+    ids: list[str] = sorted(new_message_id() for _ in range(12_000))
+    ids[9_000], late = "019b0000-0000-7000-8000-000000000000", ids[9_000]
+    rows = [
+        # Gaps: what is settled out of order is gone already.
+        (2 * number, message_id, 1, 1, 1, "GENERIC_HTTP", 1, b"[%d]" % number, None)
+        for number, message_id in enumerate(ids, 1)
+    ]
+    await pipeline.database.write(lambda transaction: transaction.insert_many(_JOURNAL, rows))
+    for place in (0, 1, 5_999, 9_000, 11_998, 11_999):
+        way = await way_of(pipeline, ids[place])
+        assert (way.place, way.payload) == (Place.JOURNAL, b"[%d]" % (place + 1))
+    for unknown in (late, new_message_id(), "019a0000-0000-7000-8000-000000000000"):
+        with pytest.raises(NotFound):
+            await way_of(pipeline, unknown)
 
 
 async def test_message_that_was_refused_is_found_with_the_reason(pipeline: Pipeline) -> None:

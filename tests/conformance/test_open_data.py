@@ -231,13 +231,15 @@ async def test_what_a_device_sent_in_another_application_is_not_published(scene:
 
 
 async def test_only_so_many_messages_of_a_device_are_looked_through(scene: Scene) -> None:
-    first, *_ = scene.device_ids
+    first, second, _ = scene.device_ids
+    await scene.send(second, b"[2]")
     await scene.send(first, b"[1]")
     for _ in range(DEPTH - 1):
         await scene.send(first, None, state=JobState.NO_DECODER)
-    assert await scene.values() == [LatestValue(first, GIVEN, b"[1]")]
+    other = LatestValue(second, GIVEN, b"[2]")
+    assert await scene.values() == [LatestValue(first, GIVEN, b"[1]"), other]
     await scene.send(first, None, state=JobState.NO_DECODER)
-    assert await scene.values() == []
+    assert await scene.values() == [other]
 
 
 async def test_what_is_too_much_at_once_is_left_out(scene: Scene) -> None:

@@ -7,6 +7,7 @@ from sqlalchemy import bindparam, update
 
 from protocols.errors import NotFound
 from storage import Database, open_database
+from storage.leases import LeaseStore
 from storage.process_orders import OrderKind, ProcessOrders
 from storage.processes import (
     FORGET_AFTER_S,
@@ -179,6 +180,23 @@ async def test_all_living_processes_of_a_role_are_asked(database: Database) -> N
     counts = [len(await orders_of(database, r).take(keeps_house=False)) for r in registries]
 
     assert counts == [0, 1, 1]
+
+
+async def test_holder_of_a_lease_is_asked_and_nobody_where_there_is_none(
+    database: Database,
+) -> None:
+    first, second = registry_on(database), registry_on(database)
+    held = await LeaseStore(database, second.identity.process_id).claim(["target/7"], limit=1)
+    asker = orders_of(database, first)
+    body = {"targetId": 7, "deliveryIds": ["a"]}
+    for name in ("target/7", "target/8"):
+        await asker.ask_holder(name, OrderKind.WITHDRAW_DELIVERIES, body)
+    await LeaseStore(database, second.identity.process_id).release(held.leases)
+    await asker.ask_holder("target/7", OrderKind.WITHDRAW_DELIVERIES, body)
+
+    taken = await orders_of(database, second).take(keeps_house=True)
+    assert [(order.kind, order.body) for order in taken] == [("withdraw_deliveries", body)]
+    assert await asker.take(keeps_house=True) == []
 
 
 async def test_process_that_is_lost_or_unknown_cannot_be_asked(database: Database) -> None:

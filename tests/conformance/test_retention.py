@@ -2,12 +2,19 @@
 
 from datetime import UTC, datetime, timedelta
 
-from protocols.messages import DeviceId
-from storage import Database
+import pytest
+
+from protocols.messages import DeviceId, TargetId
+from storage import Database, redelivery, retention
+from storage.database import Transaction
 from storage.outbox import DeliveryState
+from storage.redelivery import Wish
+from storage.repositories import attempts
 from storage.results import JobState
 from storage.retention import Retention, RetentionKind
-from tests.support.pipeline import Pipeline, job, outcome, result, uplink
+from tests.support.pipeline import NOW, TARGET, Pipeline, job, outcome, result, uplink
+
+OTHER = TargetId(8)
 
 
 def later() -> datetime:
@@ -16,8 +23,8 @@ def later() -> datetime:
 
 
 async def delete_all(database: Database, kind: RetentionKind) -> int:
-    retention, total = Retention(database), 0
-    while deleted := await retention.delete_slice(kind, older_than=later()):
+    store, total = Retention(database), 0
+    while deleted := await store.delete_slice(kind, older_than=later()):
         total += deleted
     return total
 
@@ -69,3 +76,32 @@ async def test_source_key_that_was_deleted_is_free_again(
     await pipeline.accept(uplink(source_key="a"))
     assert await delete_all(database, RetentionKind.SOURCE_KEYS) == 1
     assert not (await pipeline.journal.append(uplink(source_key="a"))).is_duplicate
+
+
+async def test_old_attempts_go_but_for_the_last_of_each_target(
+    pipeline: Pipeline, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "LAST_ATTEMPTS", 2)
+    entries = await pipeline.accept(*(uplink(number) for number in range(1, 6)))
+    await pipeline.commit(*(result(entry, targets=(TARGET, OTHER)) for entry in entries))
+    for target_id, count in ((TARGET, 5), (OTHER, 2)):
+        items = (await pipeline.outbox.waiting(target_id, now=NOW))[:count]
+        await pipeline.outbox.record([outcome(item, DeliveryState.DEAD) for item in items])
+    assert await delete_all(database, RetentionKind.ATTEMPTS) == 3
+    left = await database.read(lambda reader: attempts.latest_of_target(reader, TARGET, 9))
+    assert [attempt.device for attempt in left] == [None, None]
+    assert len(await database.read(lambda reader: attempts.latest_of_target(reader, OTHER, 9))) == 2
+    earlier = NOW - timedelta(days=1)
+    assert await Retention(database).delete_slice(RetentionKind.ATTEMPTS, older_than=earlier) == 0
+
+
+async def test_replay_that_came_to_its_end_long_ago_is_forgotten(
+    pipeline: Pipeline, database: Database
+) -> None:
+    def take(transaction: Transaction) -> int:
+        return redelivery.create(transaction, TARGET, Wish(), NOW)
+
+    redelivery_id = await database.write(take)
+    assert await delete_all(database, RetentionKind.REDELIVERIES) == 0
+    await database.write(lambda transaction: redelivery.stop(transaction, redelivery_id, NOW))
+    assert await delete_all(database, RetentionKind.REDELIVERIES) == 1

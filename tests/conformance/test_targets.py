@@ -10,11 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from protocols.errors import DeliveryError, InvalidInput
+from protocols.errors import DeliveryError, DeliveryFault, InvalidInput
 from protocols.identifiers import new_delivery_id, new_message_id
 from protocols.messages import DeviceId
 from protocols.targets import Delivered, Push, Target, TargetResources, discover
 from protocols.targets.http_session import http_session
+from protocols.targets.policy import MAX_BATCH, Ordering
 from protocols.targets.setting_names import COMMON_SETTINGS, SIGNING_KEYS
 from tests.conformance.targets import ReceivedPush, TargetHarness, harness_of
 from tests.support.guards import loopback_guard
@@ -88,7 +89,29 @@ def test_some_kind_is_discovered() -> None:
 
 
 async def test_target_takes_at_least_one_push_at_a_time(target: Target) -> None:
-    assert target.batch_size >= 1
+    assert 1 <= target.batch_size <= MAX_BATCH
+
+
+async def test_batch_that_stays_together_is_one_of_several(target: Target) -> None:
+    assert target.batch_size > 1 or not target.freezes_batches
+
+
+async def test_room_in_a_batch_is_enough_for_some_message(target: Target) -> None:
+    assert target.push_overhead_bytes >= 0
+    assert target.max_batch_bytes is None or target.max_batch_bytes > target.push_overhead_bytes
+
+
+def test_order_that_a_kind_insists_on_is_one_that_there_is(kind: type[Target]) -> None:
+    assert kind.ordering is None or kind.ordering in Ordering
+
+
+async def test_whoever_tries_a_target_out_is_shown_the_exchange_without_secrets(
+    target: Target, harness: TargetHarness
+) -> None:
+    (outcome,) = await target.deliver([replace(make_push(harness), is_test=True)])
+    assert isinstance(outcome, Delivered)
+    assert outcome.exchange is not None
+    assert harness.secret not in f"{outcome.exchange!r} {outcome.exchange.to_json()}"
 
 
 async def test_push_arrives_unaltered_under_its_delivery_and_message_ids(
@@ -137,6 +160,9 @@ async def test_every_fault_ends_in_an_error_without_secrets_and_heals(
         assert isinstance(outcome, DeliveryError), name
         assert str(outcome).endswith("."), name
         assert harness.secret not in f"{outcome} {outcome.response_excerpt} {target!r}", name
+        assert outcome.fault in DeliveryFault, name
+        assert outcome.exchange is not None, name
+        assert harness.secret not in f"{outcome.exchange!r} {outcome.exchange.to_json()}", name
         await harness.heal()
         (outcome,) = await target.deliver([make_push(harness)])
         assert isinstance(outcome, Delivered), name

@@ -1,7 +1,7 @@
 """A hub without actors: strict about what it is handed, and it remembers what it was told."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -10,6 +10,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily
 
 from protocols.adapters.generic_http import parse, parse_api_key, parse_idempotency_key
 from protocols.errors import NotFound, TingbroError
+from protocols.messages import DeliveryId
 from web.hub_port import Entity, Readiness
 
 
@@ -40,6 +41,7 @@ class FakeHub:
     tests: list[tuple[str, bytes, bytes]] = field(default_factory=list)
     outcome: FakeOutcome = field(default_factory=lambda: FakeOutcome(body=b'{"a":1}'))
     replays: list[tuple[int, datetime | None, datetime | None]] = field(default_factory=list)
+    withdrawn: list[tuple[int, list[DeliveryId]]] = field(default_factory=list)
     actors: dict[str, Mapping[str, object]] = field(
         default_factory=lambda: {"/hub": {"path": "/hub"}}
     )
@@ -78,6 +80,12 @@ class FakeHub:
             assert bound is None or bound.tzinfo is not None
         self.replays.append((decoder_id, since, until))
         return 7
+
+    async def deliveries_withdrawn(
+        self, target_id: int, delivery_ids: Collection[DeliveryId]
+    ) -> None:
+        assert delivery_ids
+        self.withdrawn.append((target_id, list(delivery_ids)))
 
     async def actor_tree(self) -> Mapping[str, object]:
         return self.actors["/hub"]

@@ -58,6 +58,11 @@ class HubClient:
         assert answer.status == 201, answer
         self._headers["Authorization"] = f"Bearer {answer.body['accessToken']}"
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """What proves who calls, for requests of another client's."""
+        return dict(self._headers)
+
     async def request(self, method: str, path: str, **options: Any) -> Answer:
         """One request, whatever it is answered."""
         assert self._session is not None, "use it as an async context manager"

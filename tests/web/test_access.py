@@ -180,6 +180,13 @@ async def test_things_of_another_organization_do_not_exist(cities: TwoCities) ->
         f"payload-decoder/{c.decoder}",
         f"data-target/{c.target}",
         f"datatarget-log/{c.target}",
+        f"data-target/{c.target}/unacknowledged",
+        f"data-target/{c.target}/unacknowledged?lease=30s",
+        f"data-target/{c.target}/dead-letters",
+        f"data-target/{c.target}/dead-letters/{SOME_UUID}",
+        f"data-target/{c.target}/attempts",
+        f"data-target/{c.target}/events",
+        f"data-target/{c.target}/replay",
         f"{CONNECTION}/{c.connection}",
     ):
         assert (await c.machine.call("GET", path)).status == 404, path
@@ -235,6 +242,9 @@ async def test_things_of_another_organization_cannot_be_changed(cities: TwoCitie
         ("POST", f"payload-decoder/{c.decoder}/replay", None),
         ("DELETE", f"payload-decoder/{c.decoder}", None),
         ("PUT", f"data-target/{c.target}", target),
+        ("POST", f"data-target/{c.target}/acknowledge", {"ids": [SOME_UUID]}),
+        ("POST", f"data-target/{c.target}/replay", {"sinceFailure": True}),
+        ("DELETE", f"data-target/{c.target}/replay/1", None),
         ("DELETE", f"data-target/{c.target}", None),
         ("POST", f"data-target/{c.target}/rotate-secret", None),
         ("POST", f"data-target/{c.target}/enable", None),
@@ -263,6 +273,7 @@ async def test_things_of_another_organization_cannot_be_changed(cities: TwoCitie
         assert answer.status == 400, (method, path, answer)
     assert c.api.hub.changes == []
     assert c.api.hub.replays == []
+    assert c.api.hub.withdrawn == []
 
 
 async def test_ledger_is_asked_for_the_own_organizations(cities: TwoCities) -> None:

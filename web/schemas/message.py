@@ -42,7 +42,7 @@ class JobSchema(ApiSchema):
     error = fields.String(allow_none=True)
 
 
-class AttemptSchema(ApiSchema):
+class MessageAttemptSchema(ApiSchema):
     attempt = fields.Integer(metadata={"description": "1 for the first"})
     at = Instant()
     state = fields.String(metadata={"description": "what became of the delivery by it"})
@@ -61,7 +61,7 @@ class AttemptSchema(ApiSchema):
     )
 
 
-class DeliverySchema(ApiSchema):
+class MessageDeliverySchema(ApiSchema):
     id = fields.String(metadata={"description": "the webhook-id"})
     data_target = fields.Nested(TargetHeaderSchema)
     payload_decoder = fields.Nested(NamedSchema, allow_none=True)
@@ -73,7 +73,7 @@ class DeliverySchema(ApiSchema):
     expires_at = Instant()
     settled_at = Instant()
     attempts = fields.Integer(metadata={"description": "how many were made"})
-    attempt_log = fields.List(fields.Nested(AttemptSchema))
+    attempt_log = fields.List(fields.Nested(MessageAttemptSchema))
     is_aside = fields.Boolean(metadata={"description": "it waits outside of its order"})
     batch_id = fields.String(allow_none=True)
     leased_until = Instant()
@@ -107,7 +107,7 @@ class MessageSchema(ApiSchema):
     raw_data = fields.Raw(metadata={"description": "as the device sent it"})
     set_aside = fields.Nested(SetAsideSchema, allow_none=True)
     jobs = fields.List(fields.Nested(JobSchema))
-    deliveries = fields.List(fields.Nested(DeliverySchema))
+    deliveries = fields.List(fields.Nested(MessageDeliverySchema))
     steps = fields.List(fields.Nested(StepSchema), metadata={"description": "in order of time"})
 
 

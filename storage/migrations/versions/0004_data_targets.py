@@ -12,6 +12,7 @@ _ZERO = sa.text("0")
 _UUID = sa.Uuid(as_uuid=False)
 # SQLite makes a column its row number only when the type reads INTEGER.
 _ROW_NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+_LEASED = sa.text("lease_id IS NOT NULL AND settled_at IS NULL")
 _DEAD_LETTER = sa.text("state IN ('dead', 'expired')")
 
 
@@ -30,12 +31,20 @@ def _extend_delivery() -> None:
     )
     op.add_column("delivery", sa.Column("batch_id", _UUID, nullable=True))
     op.add_column("delivery", sa.Column("leased_until", sa.BigInteger(), nullable=True))
+    op.add_column("delivery", sa.Column("lease_id", sa.BigInteger(), nullable=True))
     op.create_index(
         "ix_delivery_dead_letter",
         "delivery",
         ["target_id", "delivery_id"],
         sqlite_where=_DEAD_LETTER,
         postgresql_where=_DEAD_LETTER,
+    )
+    op.create_index(
+        "ix_delivery_lease",
+        "delivery",
+        ["lease_id"],
+        sqlite_where=_LEASED,
+        postgresql_where=_LEASED,
     )
     op.add_column(
         "delivery_lane",
@@ -82,15 +91,20 @@ def _create_redelivery() -> None:
         sa.Column("redelivery_id", _ROW_NUMBER, nullable=False),
         sa.Column("target_id", sa.BigInteger(), nullable=False),
         sa.Column("states", sa.Text(), nullable=False),
+        sa.Column("delivery_ids", sa.Text(), nullable=True),
         sa.Column("from_at", sa.BigInteger(), nullable=True),
         sa.Column("to_at", sa.BigInteger(), nullable=True),
+        sa.Column("settled_from", sa.BigInteger(), nullable=True),
         sa.Column("device_id", sa.BigInteger(), nullable=True),
         sa.Column("rate_per_s", sa.Integer(), nullable=False),
-        sa.Column("after_id", _UUID, nullable=True),
+        sa.Column("after_id", _UUID, nullable=False),
         sa.Column("until_id", _UUID, nullable=False),
+        sa.Column("estimate", sa.BigInteger(), nullable=True),
         sa.Column("made", sa.BigInteger(), server_default=_ZERO, nullable=False),
+        sa.Column("skipped", sa.BigInteger(), server_default=_ZERO, nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("finished_at", sa.BigInteger(), nullable=True),
+        sa.Column("is_stopped", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.PrimaryKeyConstraint("redelivery_id", name="pk_redelivery"),
     )
     op.create_index("ix_redelivery_target_id", "redelivery", ["target_id"])

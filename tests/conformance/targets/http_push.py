@@ -3,11 +3,13 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+from protocols.targets._signing import SigningAlgorithm, new_signing_secret
 from tests.conformance.targets import ReceivedPush, TargetHarness
 from tests.support import receivers
 from tests.support.receivers import Answer, Receiver
 
 SECRET = "c0nf0rm-s3cret"
+SIGNING_SECRET = new_signing_secret(SigningAlgorithm.HMAC_SHA256)
 
 FAULTS: dict[str, Answer] = {
     "answers 400": receivers.status(400),
@@ -45,6 +47,9 @@ async def harness() -> AsyncIterator[TargetHarness]:
                 "authorizationType": "SECRET_URL_PARAMETER",
                 "secretParameterName": "key",
                 "secretParameterValue": SECRET,
+                "envelope": False,
+                "batchSize": 1,
+                "signingKeys": [{"id": "k1", "secret": SIGNING_SECRET, "expiresAt": None}],
             },
             secret=SECRET,
             received=lambda: [

@@ -59,3 +59,9 @@ def test_kind_that_insists_on_an_order_refuses_any_other() -> None:
     assert parse_policy({"ordering": "strict"}, Ordering.STRICT).ordering is Ordering.STRICT
     with pytest.raises(InvalidInput, match="can only be strict"):
         parse_policy({"ordering": "none"}, Ordering.STRICT)
+
+
+def test_kind_to_which_late_messages_do_harm_waits_for_its_head() -> None:
+    assert parse_policy({}, Ordering.PER_DEVICE).head_of_line is HeadOfLine.BLOCK
+    chosen = parse_policy({"headOfLinePolicy": "step_aside"}, Ordering.PER_DEVICE)
+    assert chosen.head_of_line is HeadOfLine.STEP_ASIDE
