@@ -4,10 +4,10 @@ The client's own connector looks names up, trusts what it finds, keeps it for a 
 about an address that is written out. This one asks the guard for every connection and connects to the
 addresses that it has judged; the name goes on in `Host`, in SNI and in the check of the certificate.
 A connection that is kept goes where it went when it was judged: what its name stands for meanwhile
-cannot redirect it, and it is given up after seconds without use.
+cannot redirect it. It is given up after seconds without use, and after a minute in any case, so that a
+receiver that has moved, or may not be reached any more, is noticed under the steadiest traffic too.
 
-Addresses are not remembered: a kept connection needs none, and each new one is to follow a receiver
-that has moved.
+Addresses are not remembered: each new connection asks anew.
 """
 
 import asyncio
@@ -36,24 +36,34 @@ _NEXT_ADDRESS_S: Final = 0.25
 # Many servers drop a connection that was idle for 5 s (Node's default, for one). A POST sent into
 # that moment is lost and may not be repeated blindly, so idle connections are given up before.
 _KEEPALIVE_S: Final = 4.0
+MAX_AGE_S: Final = 60.0
 
 
 class _Protocol(ResponseHandler):
     """Knows where it is connected to, which a transport that has ended does not."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, address: str) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, address: str, *, ends_at_s: float) -> None:
+        """It carries no further request once `time.monotonic` has reached `ends_at_s`."""
         super().__init__(loop)
         self.address = address
+        self._ends_at_s = ends_at_s
+
+    @property
+    def should_close(self) -> bool:
+        return super().should_close or time.monotonic() >= self._ends_at_s
 
 
 class GuardedConnector(aiohttp.BaseConnector):
     """Belongs to one session. The number of connections is bounded by whoever sends: here a target
     that holds many would starve another."""
 
-    def __init__(self, guard: Guard, *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, guard: Guard, *, tls: ssl.SSLContext | None = None, max_age_s: float = MAX_AGE_S
+    ) -> None:
         super().__init__(limit=0, keepalive_timeout=_KEEPALIVE_S)
         self._guard = guard
         self._tls = tls
+        self._max_age_s = max_age_s
         # What is not allowed as an address is not allowed in a request either.
         self.allowed_protocol_schema_set = frozenset(
             {"http", "https"} if guard.rules.allow_http else {"https"}
@@ -145,7 +155,11 @@ class GuardedConnector(aiohttp.BaseConnector):
         try:
             async with asyncio.timeout(TLS_TIMEOUT_S):
                 _, protocol = await asyncio.get_running_loop().create_connection(
-                    lambda: _Protocol(self._loop, record.address or host),
+                    lambda: _Protocol(
+                        self._loop,
+                        record.address or host,
+                        ends_at_s=time.monotonic() + self._max_age_s,
+                    ),
                     sock=connected,
                     ssl=context,
                     server_hostname=None if context is None else host,

@@ -4,7 +4,7 @@ import ssl
 
 import aiohttp
 
-from protocols.targets._guarded_connector import GuardedConnector
+from protocols.targets._guarded_connector import MAX_AGE_S, GuardedConnector
 from protocols.targets.guard import Guard
 
 # What is buffered of one answer before its receiver is held back.
@@ -12,7 +12,11 @@ _READ_BUFFER_BYTES = 16 * 1024
 
 
 def http_session(
-    version: str = "0", *, guard: Guard, tls: ssl.SSLContext | None = None
+    version: str = "0",
+    *,
+    guard: Guard,
+    tls: ssl.SSLContext | None = None,
+    max_age_s: float = MAX_AGE_S,
 ) -> aiohttp.ClientSession:
     """Return a new session; call it on the running loop, and close the session at the end.
 
@@ -23,9 +27,10 @@ def http_session(
     Args:
         version: the hub's own; receivers see it in `User-Agent`.
         tls: what receivers have to prove themselves by; the system's authorities if there is none.
+        max_age_s: how long a connection may be used, however busy it is.
     """
     return aiohttp.ClientSession(
-        connector=GuardedConnector(guard, tls=tls),
+        connector=GuardedConnector(guard, tls=tls, max_age_s=max_age_s),
         headers={
             "User-Agent": f"Tingbro/{version}",
             "Accept": "*/*",

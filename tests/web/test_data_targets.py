@@ -121,6 +121,10 @@ async def test_secret_is_removed_by_an_empty_text_and_by_another_way(
     [
         {"url": "ftp://example.org"},
         {"url": "https://user:pass@example.org"},
+        {"url": "https://169.254.169.254/latest/meta-data"},
+        {"url": "https://10.0.0.1"},
+        {"url": "https://2130706433"},
+        {"url": "https://example.org:25"},
         {"url": ""},
         {"timeout": 0},
         {"timeout": "soon"},
