@@ -29,7 +29,7 @@ AHEAD: Final = 1_000
 # Some 3 ms of the one writer; what is live comes in between.
 _SLICE: Final = 100
 _SLICES_PER_ROUND: Final = 20
-_BUSY_S: Final = 0.1
+_BUSY_S: Final = 0.05
 _IDLE_S: Final = 1.0
 # What may be made up for after a pause, so that a rate is a rate and not an average over minutes.
 _BURST_S: Final = 1.0

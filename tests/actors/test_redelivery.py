@@ -1,5 +1,6 @@
 """Sending again what people wished for, with the clock in the test's hand."""
 
+import asyncio
 from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 
@@ -15,9 +16,9 @@ from storage.database import Transaction
 from storage.outbox import DeliveryState, OutboxItem
 from storage.redelivery import Redelivery, Wish
 from storage.redelivery_slices import RedeliverySlices
-from tests.conformance.test_outbox import fill, make_target
+from tests.conformance.test_outbox import make_target
 from tests.support.database_in_virtual_time import DatabaseInVirtualTime
-from tests.support.pipeline import NOW, TARGET, Pipeline, outcome, pipeline_on
+from tests.support.pipeline import NOW, TARGET, Pipeline, outcome, pipeline_on, result, uplink
 
 DEAD = 300
 
@@ -32,8 +33,12 @@ class Scene:
         self.slices = RedeliverySlices(DatabaseInVirtualTime(pipeline.database, clock))
         self.woken: list[TargetId] = []
 
-    async def die(self, count: int = DEAD) -> None:
-        items = await fill(self.pipeline, *range(1, count + 1))
+    async def die(self) -> None:
+        pipeline = self.pipeline
+        uplinks = [uplink(number + 1) for number in range(DEAD)]
+        await asyncio.gather(*(pipeline.journal.append(one) for one in uplinks))
+        await pipeline.commit(*map(result, pipeline.entries))
+        items = await pipeline.waiting()
         await self.pipeline.outbox.record([outcome(item, DeliveryState.DEAD) for item in items])
 
     async def start(self) -> None:

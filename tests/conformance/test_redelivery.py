@@ -103,14 +103,17 @@ async def test_second_wish_doubles_nothing_that_waits_or_has_arrived(pipeline: P
     assert [one.generation for one in await pipeline.waiting()] == [2]
 
 
-async def test_wish_goes_on_from_slice_to_slice_and_makes_each_once(pipeline: Pipeline) -> None:
-    items = await fill(pipeline, *range(1, 301))
+async def test_wish_goes_on_from_slice_to_slice_and_makes_each_once(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redelivery_slices, "LOOK_ROWS", 20)
+    items = await fill(pipeline, *range(1, 61))
     await die(pipeline, items)
     await take(pipeline)
     (done,) = await carry_out(pipeline, limit=7)
-    assert done.made == 300
-    assert len(await pipeline.waiting()) == 300
-    assert (await pipeline.balance()).deliveries.created == 600
+    assert done.made == 60
+    assert len(await pipeline.waiting()) == 60
+    assert (await pipeline.balance()).deliveries.created == 120
 
 
 async def test_slice_that_was_looked_for_before_another_was_made_makes_nothing(
@@ -244,13 +247,13 @@ async def test_wish_for_a_target_that_was_deleted_comes_to_its_end(
 async def test_long_way_without_anything_to_send_is_one_slice(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redelivery_slices, "LOOK_ROWS", 10)
-    items = await fill(pipeline, *range(1, 101))
-    await die(pipeline, items[:95], DeliveryState.DELIVERED)
-    await die(pipeline, items[95:])
+    monkeypatch.setattr(redelivery_slices, "LOOK_ROWS", 5)
+    items = await fill(pipeline, *range(1, 51))
+    await die(pipeline, items[:45], DeliveryState.DELIVERED)
+    await die(pipeline, items[45:])
     taken = await take(pipeline, Wish(states=SETTLED - DELIVERED))
     found = await RedeliverySlices(pipeline.database).next_slice(taken, 100)
-    assert [row.device_id for row in found.rows] == [96, 97, 98, 99, 100]
+    assert [row.device_id for row in found.rows] == [46, 47, 48, 49, 50]
 
 
 async def test_replays_that_still_wait_are_told_from_those_that_do_not(
