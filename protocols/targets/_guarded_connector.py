@@ -100,8 +100,8 @@ class GuardedConnector(aiohttp.BaseConnector):
         record = current_record() or WireRecord(0)
         try:
             addresses = await self._resolve(host, port, record)
-            connected = await self._reach(addresses, port, record)
             context = await self._context(req) if req.is_ssl() else None
+            connected = await self._reach(addresses, port, record)
             protocol = await self._speak(connected, context, host, record)
         except (ssl.SSLCertVerificationError, ssl.CertificateError) as exc:
             raise aiohttp.ClientConnectorCertificateError(req.connection_key, exc) from exc
@@ -141,7 +141,11 @@ class GuardedConnector(aiohttp.BaseConnector):
             raise ConnectionError(errno.ECONNABORTED, os.strerror(errno.ECONNABORTED)) from exc
         finally:
             record.connect_s = time.perf_counter() - began_s
-        record.address = str(connected.getpeername()[0])
+        try:
+            record.address = str(connected.getpeername()[0])
+        except OSError:  # Reset in the same moment.
+            connected.close()
+            raise
         return connected
 
     async def _speak(
