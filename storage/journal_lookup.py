@@ -13,6 +13,7 @@ from sqlalchemy import bindparam, select
 
 from storage.database import Reader, Row
 from storage.tables.pipeline import journal
+from storage.uplinks import select_shown
 
 # More than the messages that can be on their way into the journal at once.
 _AROUND: Final = 5_000
@@ -26,14 +27,7 @@ _NEXT = (
     .order_by(journal.c.position)
     .limit(1)
 )
-_ROW = select(
-    journal.c.message_id,
-    journal.c.device_id,
-    journal.c.organization_id,
-    journal.c.application_id,
-    journal.c.received_at,
-    journal.c.payload,
-).where(journal.c.message_id == bindparam("message_id"))
+_ROW = select_shown(journal).where(journal.c.message_id == bindparam("message_id"))
 _ROW_NEAR = _ROW.where(journal.c.position.between(bindparam("low"), bindparam("high")))
 
 

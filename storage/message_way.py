@@ -16,7 +16,7 @@ from protocols.errors import NotFound
 from storage.database import Reader, Row
 from storage.journal_lookup import find_waiting
 from storage.repositories.scope import Scope
-from storage.tables.entities import data_target, iot_device, payload_decoder
+from storage.tables.entities import data_target, payload_decoder
 from storage.tables.fleet import journal_topic
 from storage.tables.pipeline import (
     delivery,
@@ -25,24 +25,19 @@ from storage.tables.pipeline import (
     message_job,
     set_aside,
 )
+from storage.uplinks import select_shown
 
 # More than any message has that was not sent again hundreds of times; then the first are shown.
 MOST_DELIVERIES: Final = 1_000
 _MOST_ATTEMPTS: Final = 10_000
 
-_UPLINK: Final = ("message_id", "device_id", "organization_id", "application_id", "received_at")
 _id: BindParameter[str] = bindparam("message_id")
-_KEPT = select(*(message.c[name] for name in _UPLINK), message.c.payload).where(
-    message.c.message_id == _id
+_KEPT = select_shown(message).where(message.c.message_id == _id)
+_SET_ASIDE = (
+    select_shown(set_aside)
+    .add_columns(set_aside.c.reason, set_aside.c.error, set_aside.c.set_aside_at)
+    .where(set_aside.c.message_id == _id)
 )
-_SET_ASIDE = select(
-    *(set_aside.c[name] for name in _UPLINK),
-    set_aside.c.payload,
-    set_aside.c.reason,
-    set_aside.c.error,
-    set_aside.c.set_aside_at,
-).where(set_aside.c.message_id == _id)
-_DEVICE_NAME = select(iot_device.c.name).where(iot_device.c.id == bindparam("device_id"))
 _HAS_TOPIC = select(journal_topic.c.name).limit(1)
 _JOBS = (
     select(
@@ -201,12 +196,11 @@ def find(reader: Reader, scope: Scope, message_id: str) -> MessageWay:
     place, row = _look_up(reader, message_id)
     if row is None or not scope.allows(row.organization_id):
         raise NotFound(_unknown(reader))
-    device = reader.fetch_one(_DEVICE_NAME, {"device_id": row.device_id})
     is_kept = place is Place.KEPT
     return MessageWay(
         message_id=row.message_id,
         device_id=row.device_id,
-        device_name=None if device is None else device.name,
+        device_name=row.device_name,
         organization_id=row.organization_id,
         application_id=row.application_id,
         received_at=row.received_at,

@@ -1,6 +1,8 @@
 """An uplink as a row: the same columns stand in the journal, in messages and in what is set aside."""
 
-from sqlalchemy import Table
+from typing import Any
+
+from sqlalchemy import Select, Table, select
 from sqlalchemy.sql.expression import ColumnElement
 
 from protocols.messages import (
@@ -13,6 +15,7 @@ from protocols.messages import (
 )
 from storage.database import Row
 from storage.instants import instant, microseconds
+from storage.tables.entities import iot_device
 
 UPLINK_COLUMNS = (
     "message_id",
@@ -60,3 +63,19 @@ def uplink_of(row: Row) -> Uplink:
         payload=bytes(row.payload),
         source_key=row.source_key,
     )
+
+
+def select_shown(table: Table) -> Select[Any]:
+    """Select what is shown of a message from one of the tables that it may be in.
+
+    With the name of its device, None where that is gone: one statement less to wait for.
+    """
+    return select(
+        table.c.message_id,
+        table.c.device_id,
+        iot_device.c.name.label("device_name"),
+        table.c.organization_id,
+        table.c.application_id,
+        table.c.received_at,
+        table.c.payload,
+    ).join(iot_device, iot_device.c.id == table.c.device_id, isouter=True)

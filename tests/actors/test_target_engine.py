@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Self
 
@@ -67,8 +67,17 @@ class Receiver(Target):
         return [push.message_id for batch in self.batches for push in batch]
 
 
+class JumpingClock(VirtualClock):
+    """Somebody sets the wall clock; what is counted in seconds goes on as before."""
+
+    ahead = timedelta()
+
+    def now(self) -> datetime:
+        return super().now() + self.ahead
+
+
 class Scene:
-    def __init__(self, pipeline: Pipeline, database: Database, clock: VirtualClock) -> None:
+    def __init__(self, pipeline: Pipeline, database: Database, clock: JumpingClock) -> None:
         self.pipeline = pipeline
         self.database = database
         self.clock = clock
@@ -106,7 +115,7 @@ class Scene:
 async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
     inner = open_database(f"sqlite:///{tmp_path / 'hub.db'}")
     await inner.open()
-    clock = VirtualClock(NOW)
+    clock = JumpingClock(NOW)
     database = DatabaseInVirtualTime(inner, clock)
     await database.open()
     async with pipeline_on(database) as pipeline:
@@ -261,6 +270,24 @@ async def test_delivery_that_waited_for_longer_than_72_hours_ends_without_an_att
     await scene.pass_time(2)
     assert scene.receiver.pushed == []
     assert (await scene.pipeline.balance()).deliveries.expired == 2
+
+
+@pytest.mark.parametrize("jump_h", [-2, 2])
+async def test_clock_that_is_set_while_deliveries_wait_loses_none_and_keeps_their_order(
+    scene: Scene, jump_h: int
+) -> None:
+    made = [item.message_id for item in await scene.make(1, 1, 1)]
+    scene.receiver.fail_with(BUSY)
+    scene.start()
+    await scene.pass_time(2)
+    scene.clock.ahead = timedelta(hours=jump_h)
+    scene.receiver.heal()
+    made += [item.message_id for item in await scene.make(1)]
+    # As long as the clock was set back for, at the most.
+    await scene.pass_time(3 * 3600)
+    first_seen = list(dict.fromkeys(scene.receiver.pushed))
+    assert first_seen == made
+    assert (await scene.pipeline.balance()).deliveries.delivered == 4
 
 
 async def test_what_was_pulled_is_not_sent_and_lets_the_next_one_pass(scene: Scene) -> None:

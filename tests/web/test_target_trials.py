@@ -259,3 +259,15 @@ async def test_organization_that_tries_too_much_at_once_is_told_to_wait_and_othe
     assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
     assert {answer.status for answer in answers} == {200}
     await api.post(path, None, 200)
+
+
+async def test_trial_of_a_target_that_wants_envelopes_shows_what_was_handed_over_and_what_was_sent(
+    api: Api, application: int, receiver: Receiver
+) -> None:
+    made = await api.target(application, url=receiver.url, envelope=True, batchSize=10)
+    body = {"dataPackage": '{"t": 21.50}'}
+    tried = await api.post(f"data-target/{made['id']}/test", body, 200)
+    assert tried["payload"] == {"t": 21.5}
+    assert tried["request"]["body"] == receiver.requests[0].body.decode()
+    (envelope,) = orjson.loads(tried["request"]["body"])
+    assert envelope["data"] == {"t": 21.5}

@@ -61,7 +61,7 @@ class MessageAttemptSchema(ApiSchema):
     )
 
 
-class DeliverySchema(ApiSchema):
+class MessageDeliverySchema(ApiSchema):
     id = fields.String(metadata={"description": "the webhook-id"})
     data_target = fields.Nested(TargetHeaderSchema)
     payload_decoder = fields.Nested(NamedSchema, allow_none=True)
@@ -107,7 +107,7 @@ class MessageSchema(ApiSchema):
     raw_data = fields.Raw(metadata={"description": "as the device sent it"})
     set_aside = fields.Nested(SetAsideSchema, allow_none=True)
     jobs = fields.List(fields.Nested(JobSchema))
-    deliveries = fields.List(fields.Nested(DeliverySchema))
+    deliveries = fields.List(fields.Nested(MessageDeliverySchema))
     steps = fields.List(fields.Nested(StepSchema), metadata={"description": "in order of time"})
 
 
