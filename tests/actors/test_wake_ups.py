@@ -221,7 +221,7 @@ class Noting(Actor):
         self._told.append(message)
 
 
-async def test_targets_that_something_was_put_aside_for_look_here_or_are_woken_elsewhere(
+async def test_targets_are_woken_and_told_what_was_fetched_where_they_are(
     tmp_path: Path, scene: Scene
 ) -> None:
     woken: list[TargetId] = []
