@@ -5,9 +5,9 @@ actor goes on wherever housekeeping goes, and nobody needs to tell it.
 
 It never pours more into the outbox than a target takes. Of what it has made for a target at most
 `AHEAD` deliveries wait at a time, half of what a TargetActor holds in memory: the live messages of a
-slow target would else stand behind a million of the past, and find no room beside them. So a replay to a target that takes
-nothing stands still behind those, and goes on when the target does, or when somebody pulls them. What was
-made before a restart is not counted among them.
+slow target would else stand behind a million of the past, and find no room beside them. So a replay to
+a target that takes nothing stands still behind those, and goes on when the target does, or when
+somebody pulls them. What was made before a restart is not counted among them.
 """
 
 from collections.abc import Callable, Collection
