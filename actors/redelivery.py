@@ -4,10 +4,10 @@ The wishes stand in the database, with how far they have got, and are looked for
 actor goes on wherever housekeeping goes, and nobody needs to tell it.
 
 It never pours more into the outbox than a target takes. Of what it has made for a target at most
-`AHEAD` deliveries wait at a time, which is what a TargetActor holds in memory: the live messages
-of a slow target would else stand behind a million of the past. So a replay to a target that takes
-nothing stands still behind those, and goes on when the target does, or when somebody pulls them. What was
-made before a restart is not counted among them.
+`AHEAD` deliveries wait at a time, half of what a TargetActor holds in memory: the live messages of a
+slow target would else stand behind a million of the past, and find no room beside them. So a replay to
+a target that takes nothing stands still behind those, and goes on when the target does, or when
+somebody pulls them. What was made before a restart is not counted among them.
 """
 
 from collections.abc import Callable, Collection
@@ -24,7 +24,7 @@ from protocols.messages import DeliveryId, TargetId
 from storage.redelivery import Redelivery
 from storage.redelivery_slices import RedeliverySlices, Slice
 
-AHEAD: Final = 1_000
+AHEAD: Final = 500
 
 # Some 3 ms of the one writer; what is live comes in between.
 _SLICE: Final = 100

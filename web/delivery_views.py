@@ -47,7 +47,7 @@ def unacknowledged_view(row: Row) -> Shown:
     shown = _delivery_view(row)
     shown["nextAttemptAt"] = _iso(row.next_at)
     shown["leasedUntil"] = _iso(row.leased_until)
-    shown["lastError"] = row.last_error if row.attempts else None
+    shown["lastError"] = row.last_error
     shown["contentType"] = _CONTENT_TYPE
     shown["payload"] = orjson.Fragment(bytes(row.body))
     return shown

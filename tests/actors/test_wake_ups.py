@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from actors.messages import WakeElsewhere
+from actors.messages import DeliveriesWithdrawn, LookIntoOutbox, WakeElsewhere
 from actors.runtime import Actor, ActorRef, ActorSystem, ChildSpec, Supervisor, VirtualClock
 from actors.targets import TargetRoster
 from actors.wake_ups import WakeUpActor
 from protocols.errors import StorageUnavailable
-from protocols.messages import TargetId
+from protocols.messages import DeliveryId, TargetId
 from protocols.targets import Target
 from protocols.targets.policy import DeliveryPolicy
 from storage import Database, open_database
@@ -206,5 +206,42 @@ async def test_only_targets_without_an_actor_here_are_woken_elsewhere(
         here = await pipeline.outbox.waiting(HERE, now=entry.uplink.received_at)
         there = await pipeline.outbox.waiting(THERE, now=entry.uplink.received_at)
     roster.deliver([*here, *there])
+    assert woken == [THERE]
+    await database.close()
+
+
+class Noting(Actor):
+    """Notes what a target's actor in its place would be told."""
+
+    def __init__(self, told: list[object]) -> None:
+        super().__init__()
+        self._told = told
+
+    def on_receive(self, message: object) -> None:
+        self._told.append(message)
+
+
+async def test_targets_are_woken_and_told_what_was_fetched_where_they_are(
+    tmp_path: Path, scene: Scene
+) -> None:
+    woken: list[TargetId] = []
+    told: list[object] = []
+    database = open_database(f"sqlite:///{tmp_path / 'other.db'}")
+    await database.open()
+    scene.system.spawn("/hub", ChildSpec("targets", Supervisor))
+    await scene.clock.settle()
+    scene.system.spawn("/hub/targets", ChildSpec(str(HERE), Noting, (told,)))
+    roster = TargetRoster(
+        scene.system,
+        outbox=Outbox(database),
+        settings=TargetSettings(database, SecretBox("k" * 32)),
+        open_target=never_opened,
+        wake_elsewhere=woken.extend,
+    )
+    roster.wake([HERE, THERE])
+    assert roster.withdraw(HERE, [DeliveryId("a")])
+    assert not roster.withdraw(THERE, [DeliveryId("b")])
+    await scene.clock.settle()
+    assert told == [LookIntoOutbox(), DeliveriesWithdrawn([DeliveryId("a")])]
     assert woken == [THERE]
     await database.close()
