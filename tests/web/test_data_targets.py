@@ -247,6 +247,14 @@ async def test_settings_of_delivery_that_cannot_be_used_are_refused(
     assert name in str(refused["message"])
 
 
+async def test_all_that_is_wrong_is_said_at_once(api: Api, application: int) -> None:
+    wrong = {"url": "http://x.org", "timeout": 0, "maxInFlight": 0, "batchSize": 5}
+    body = {"name": "t", "type": "HTTP_PUSH", "applicationId": application}
+    refused = await api.post("data-target", {**body, **wrong, "url": "ftp://x.org"}, 400)
+    for name in wrong:
+        assert f"`{name}`" in refused["message"]
+
+
 async def test_target_without_an_address_is_for_pulling_from(api: Api, application: int) -> None:
     made = await api.target(application, url=None)
     assert made["url"] is None
