@@ -35,7 +35,7 @@ from storage.tables.pipeline import delivery, is_dead_letter, is_waiting
 from storage.tables.targets import redelivery
 
 LOOK_ROWS: Final = 250
-"""Rows looked at in one go."""
+"""Rows looked at in one go, where not all that is looked at is wanted."""
 # So often, as long as nothing is found: then a slice costs no transaction for each look.
 _LOOKS: Final = 20
 
@@ -181,13 +181,15 @@ def _next_slice(reader: Reader, wish: Redelivery, limit: int) -> Slice:
     if reader.fetch_one(_IS_THERE, {"of_target": wish.target_id}) is None:
         return Slice(rows=(), skipped=0, after_id=wish.until_id, is_last=True)
     skipped, place = 0, wish
+    # No more than will be taken, as long as all that is looked at is wanted.
+    rows = min(limit, LOOK_ROWS)
     for _ in range(_LOOKS):
-        look = _look_on(reader, place)
+        look = _look_on(reader, place, rows)
         found = _choose(place, look, limit)
         skipped += found.skipped
         if found.rows or found.is_last:
             break
-        place = replace(place, after_id=found.after_id)
+        place, rows = replace(place, after_id=found.after_id), LOOK_ROWS
     return replace(found, skipped=skipped)
 
 
@@ -212,19 +214,19 @@ def _choose(wish: Redelivery, look: _Look, limit: int) -> Slice:
     return Slice(rows=chosen, skipped=missing, after_id=after_id, is_last=is_last)
 
 
-def _look_on(reader: Reader, wish: Redelivery) -> _Look:
+def _look_on(reader: Reader, wish: Redelivery, limit: int) -> _Look:
     wanted = wish.wish
     parameters: dict[str, object] = {
         "of_target": wish.target_id,
         "after_id": wish.after_id,
         "until_id": wish.until_id,
-        "limit": LOOK_ROWS,
+        "limit": limit,
     }
     if wanted.delivery_ids is not None:
         left = [one for one in wanted.delivery_ids if one > wish.after_id]
-        ids = left[:LOOK_ROWS]
+        ids = left[:limit]
         rows = reader.fetch_all(_LOOK_AT_IDS, {**parameters, "ids": ids})
-        return _Look(rows, ids[-1] if ids else wish.until_id, len(left) <= LOOK_ROWS)
+        return _Look(rows, ids[-1] if ids else wish.until_id, len(left) <= limit)
     if wanted.states <= DEAD_LETTERS:
         rows = reader.fetch_all(_LOOK_AT_DEAD, parameters)
     else:
@@ -232,7 +234,7 @@ def _look_on(reader: Reader, wish: Redelivery) -> _Look:
             first = first_uuid7(instant(wanted.from_at) - _ID_SLACK)
             parameters["after_id"] = max(wish.after_id, first)
         rows = reader.fetch_all(_LOOK_AT_ALL, parameters)
-    if len(rows) < LOOK_ROWS:
+    if len(rows) < limit:
         return _Look(rows, wish.until_id, is_end=True)
     return _Look(rows, rows[-1].delivery_id, is_end=False)
 
