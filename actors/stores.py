@@ -1,6 +1,8 @@
 """What a hub keeps its messages in."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from storage.database import Database
 from storage.deferred import DeferredStore
@@ -47,16 +49,17 @@ class Stores:
         appender: JournalAppender | None,
         box: SecretBox,
         results: ResultStore | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> "Stores":
         """Put them together. `box` opens the secrets of data targets; `results` is for who wants to
-        hold commits up."""
+        hold commits up; `now` is the clock that the hub goes by."""
         return cls(
             database=database,
             appender=appender,
             journal=journal,
             ledger=Ledger(database),
             results=results or ResultStore(database, journal),
-            outbox=Outbox(database),
+            outbox=Outbox(database, now),
             deferred=DeferredStore(database),
             device_states=DeviceStates(database),
             device_keys=DeviceKeys(database),

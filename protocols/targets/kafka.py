@@ -21,12 +21,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Self
 
-from aiokafka.errors import KafkaError
-
 from protocols.exchange import Exchange
 from protocols.targets._contract import DECODED, Delivered, Outcome, Push, Target, TargetResources
-from protocols.targets._kafka_answers import error_of_exception, not_connected
-from protocols.targets._kafka_cluster import Cluster, TopicRefused
+from protocols.targets._kafka_cluster import Cluster
 from protocols.targets._kafka_records import Fate, Record, RecordWriter, Written
 from protocols.targets._kafka_settings import KafkaTargetSettings, RecordKey, parse_kafka_settings
 from protocols.targets.policy import MAX_BATCH
@@ -65,16 +62,10 @@ class KafkaTarget(Target):
         return cls(parse_kafka_settings(settings, resources.guard), resources)
 
     async def open(self) -> None:
-        """Find the topic, so that what is wrong is known before anything is sent."""
-        timeout_s = self._settings.timeout_s
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._cluster.topic()
-        except TimeoutError:
-            raise not_connected(timeout_s) from None
-        except (KafkaError, OSError, TopicRefused) as error:
-            await self._cluster.close()
-            raise error_of_exception(error) from error
+        """Nothing to do: brokers are connected to when there is something to write.
+
+        So one that cannot be reached is a failed attempt, whose reason stands in the target's log.
+        """
 
     async def deliver(self, batch: Sequence[Push]) -> Sequence[Outcome]:
         started_s = time.perf_counter()

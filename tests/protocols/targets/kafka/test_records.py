@@ -20,7 +20,6 @@ async def test_value_is_the_body_and_headers_name_it(
     targets: KafkaTargets, topic: TestTopic
 ) -> None:
     target = targets.make(bootstrapServers=topic.servers, topic=topic.name)
-    await target.open()
     push = make_push(b'{"a": 1.0,\n "b": "\xc3\xa6"}')
     assert isinstance(await deliver_one(target, push), Delivered)
     (record,) = await topic.records()
