@@ -14,7 +14,7 @@ import orjson
 from aiohttp.web import Response
 
 from storage.database import Row
-from storage.dead_letters import DeadLetter
+from storage.delivery.dead_letters import DeadLetter
 from storage.instants import instant
 from storage.repositories.attempts import Attempt
 from web.answers import json_bytes_response

@@ -15,10 +15,10 @@ from protocols.errors import DeliveryError, DeliveryFault, DeliveryRefused, Deli
 from protocols.identifiers import new_delivery_id, new_message_id
 from protocols.messages import DeviceId
 from protocols.targets import Delivered, Outcome, Push, TargetResources
-from protocols.targets._name_lookup import NameLookup
-from protocols.targets.guard import Guard, GuardRules
+from protocols.targets.guarding.guard import Guard, GuardRules
+from protocols.targets.guarding.name_lookup import NameLookup
+from protocols.targets.http.session import http_session
 from protocols.targets.http_push import HttpPushTarget
-from protocols.targets.http_session import http_session
 from tests.support import receivers
 from tests.support.receiver_certificates import Authority
 from tests.support.receivers import Receiver
