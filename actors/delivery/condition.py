@@ -6,6 +6,7 @@ one that says it is gone: its deliveries then wait for 72 hours to be pulled, or
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -109,7 +110,10 @@ class TargetCondition:
         if health == self._kept and not self._events:
             return None
         events, self._events = self._events, []
-        self._kept = health
+        was_disabled, self._kept = self._kept.disabled_at is not None, health
+        if was_disabled:
+            # It is written already, and somebody may have enabled the target since.
+            health = replace(health, disabled_at=None, disabled_reason=None)
         return TargetNote(target_id, health, events)
 
     def _health(self) -> TargetHealth:

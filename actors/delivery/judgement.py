@@ -1,6 +1,7 @@
 """What one attempt means for its delivery: arrived, to be tried again and when, or not any more."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from actors.delivery.condition import TargetCondition
@@ -16,6 +17,18 @@ EXPIRY_GRACE = timedelta(seconds=60)
 _EXPIRED = "It could not be delivered within 72 hours."
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """What there is to know of one attempt beside its answers, when it has ended."""
+
+    duration_s: float
+    at: datetime
+    at_s: float
+    """The same by the monotonic clock."""
+    is_as_one: bool = False
+    """Its pushes travel as one thing: it counts once for the target, and they stay together."""
+
+
 class Judge:
     """Applies schedule, expiry and the policy of one target; tells its condition what it learns."""
 
@@ -28,26 +41,34 @@ class Judge:
 
     def judge(
         self,
-        item: OutboxItem,
-        answer: Delivered | DeliveryError,
+        items: Sequence[OutboxItem],
+        answers: Sequence[Delivered | DeliveryError],
+        attempt: Attempt,
         *,
-        lane: int | None,
-        duration_s: float,
-        now: datetime,
-        now_s: float,
-    ) -> DeliveryOutcome:
-        outcome = _outcome(item, answer, lane=lane, duration_s=duration_s, now=now)
-        if isinstance(answer, Delivered):
-            self._condition.note_success()
-        else:
-            was_closed = self._condition.breaker.is_closed
-            self._condition.note_failure(answer)
-            self._plan(outcome, item, answer, is_outage=not was_closed)
-            if outcome.next_at is None:
-                self._condition.note_exhausted(str(answer))
-        if lane is not None:
-            self._hold(outcome, lane, is_outage=not outcome.is_spent, now_s=now_s)
-        return outcome
+        lane_of: Callable[[OutboxItem], int | None],
+    ) -> list[DeliveryOutcome]:
+        """Return what came of each of the pushes of one attempt."""
+        outcomes: list[DeliveryOutcome] = []
+        heads: dict[int, DeliveryOutcome] = {}
+        is_outage = False
+        for item, answer in zip(items, answers, strict=True):
+            if not (attempt.is_as_one and outcomes):
+                is_outage = self._note(answer)
+            lane = lane_of(item)
+            # Of several of a lane it is the first of those that are tried again that holds it.
+            head = None if lane is None else heads.get(lane)
+            outcome = self._judge(
+                item, answer, attempt, lane=lane if head is None else None, is_outage=is_outage
+            )
+            if outcome.next_at is not None and lane is not None:
+                heads.setdefault(lane, outcome)
+                if head is not None:
+                    # It is the head in its turn, if somebody has fetched the one before.
+                    outcome.lane, outcome.lane_due_at = lane, head.lane_due_at
+            outcomes.append(outcome)
+        if attempt.is_as_one:
+            _keep_together(outcomes)
+        return outcomes
 
     def expired(self, item: OutboxItem, *, lane: int | None, now: datetime) -> DeliveryOutcome:
         """Return the end of what waited for longer than it may, without another attempt."""
@@ -57,6 +78,33 @@ class Judge:
         outcome.is_spent = outcome.was_made = False
         if lane is not None:
             self._heads.forget(lane)
+        return outcome
+
+    def _note(self, answer: Delivered | DeliveryError) -> bool:
+        """Tell the condition of an answer; return whether it failed because the target is out."""
+        if isinstance(answer, Delivered):
+            self._condition.note_success()
+            return False
+        was_closed = self._condition.breaker.is_closed
+        self._condition.note_failure(answer)
+        return not was_closed and answer.fault is not DeliveryFault.MESSAGE
+
+    def _judge(
+        self,
+        item: OutboxItem,
+        answer: Delivered | DeliveryError,
+        attempt: Attempt,
+        *,
+        lane: int | None,
+        is_outage: bool,
+    ) -> DeliveryOutcome:
+        outcome = _outcome(item, answer, lane=lane, duration_s=attempt.duration_s, now=attempt.at)
+        if not isinstance(answer, Delivered):
+            self._plan(outcome, item, answer, is_outage=is_outage)
+            if outcome.next_at is None:
+                self._condition.note_exhausted(str(answer))
+        if lane is not None:
+            self._hold(outcome, lane, is_outage=not outcome.is_spent, now_s=attempt.at_s)
         return outcome
 
     def _plan(
@@ -105,12 +153,16 @@ class Judge:
             self._heads.forget(lane)
 
 
-def keep_together(outcomes: Sequence[DeliveryOutcome]) -> None:
-    """What travels as one thing is due as one thing, and leaves its lanes as one thing."""
+def _keep_together(outcomes: Sequence[DeliveryOutcome]) -> None:
+    """What travels as one thing is due as one thing, and leaves its lanes as one thing.
+
+    It is due when the first of it is, which may be about to expire.
+    """
     retried = [outcome for outcome in outcomes if outcome.next_at is not None]
     is_aside = any(outcome.is_aside for outcome in retried)
+    next_at = min((one.next_at for one in retried if one.next_at is not None), default=None)
     for outcome in retried:
-        outcome.next_at = retried[0].next_at
+        outcome.next_at = next_at
         if is_aside and not outcome.is_aside:
             outcome.is_aside, outcome.lane_due_at = True, None
         elif not is_aside and outcome.lane_due_at is not None:

@@ -6,6 +6,9 @@ due again: the lane's items are then forgotten here, because the outbox holds th
 back-off must not fill the memory that the others need. What is replayed and what stepped aside has a
 lane of its own each: it never enters the live order.
 
+What was fetched by somebody while it was in flight is *withdrawn*: it keeps nothing waiting, however its
+attempt ends, because the outbox does not know it as the head of its lane any more.
+
 Where several deliveries travel as one thing, a *batch* takes as many from the front of each lane as
 there is room for: they arrive together, so that their order is kept. One that has been tried is
 frozen: its items are together again on every later attempt.
@@ -34,7 +37,10 @@ class _Lane:
 
 
 class Lanes:
-    """A cache of what the outbox holds, at most `capacity` items; owned by one TargetActor."""
+    """A cache of what the outbox holds; owned by one TargetActor.
+
+    It holds at most `capacity` items, and beyond that only what completes a frozen batch.
+    """
 
     def __init__(self, *, capacity: int, ordering: Ordering = Ordering.PER_DEVICE) -> None:
         self._capacity = capacity
@@ -42,6 +48,8 @@ class Lanes:
         self._lanes: dict[Key, _Lane] = {}
         self._ready: deque[Key] = deque()
         self._blocked: dict[int, datetime] = {}
+        self._lately: set[int] = set()
+        self._withdrawn: set[DeliveryId] = set()
         self._known: dict[DeliveryId, Key] = {}
 
     def __len__(self) -> int:
@@ -77,7 +85,7 @@ class Lanes:
             lane = self.lane_of(item)
             if lane is not None and lane in self._blocked:
                 continue
-            if len(self._known) >= self._capacity:
+            if len(self._known) >= self._capacity and item.batch_id is None:
                 return False
             self._append(item, item.delivery_id if lane is None else lane)
         return True
@@ -127,10 +135,12 @@ class Lanes:
         """Open the lane again, once all that was taken of it has come to its end."""
         key = self._key(item)
         self._known.pop(item.delivery_id, None)
+        self._withdrawn.discard(item.delivery_id)
         lane = self._lanes.get(key)
         if lane is None:
             return
-        lane.items.popleft()
+        # Of those that travel together the first is not always the first to end.
+        lane.items.remove(item)
         lane.taken -= 1
         if not lane.items:
             del self._lanes[key]
@@ -139,12 +149,16 @@ class Lanes:
 
     def block(self, item: OutboxItem, due_at: datetime) -> None:
         """Forget the lane: its head is in back-off and the outbox holds it and all behind it."""
+        if item.delivery_id in self._withdrawn:
+            self.done(item)
+            return
         lane = self._lanes.pop(self._key(item), None)
         if lane is not None:
             for waiting in lane.items:
                 self._known.pop(waiting.delivery_id, None)
         if (number := self.lane_of(item)) is not None:
             self._blocked[number] = due_at
+            self._lately.add(number)
 
     def withdraw(self, delivery_ids: Collection[DeliveryId]) -> None:
         """Forget these, which have come to another end; what is in flight of them stays until then."""
@@ -156,6 +170,9 @@ class Lanes:
             for item in waiting:
                 if item.delivery_id in leaving:
                     del self._known[item.delivery_id]
+            self._withdrawn.update(
+                item.delivery_id for item in in_flight if item.delivery_id in leaving
+            )
             lane.items = deque(in_flight + stay)
             if not lane.items:
                 del self._lanes[key]
@@ -175,9 +192,24 @@ class Lanes:
         ]:
             del self._blocked[lane]
 
+    def begin_read(self) -> None:
+        """From now on remember which lanes are blocked: a read of the outbox may be too early to know."""
+        self._lately.clear()
+
     def unblock_all(self, *, but: Collection[int | None] = ()) -> None:
-        """Believe of no lane that it is blocked, but of those of `but`: the outbox knows better."""
-        self._blocked = {lane: due for lane, due in self._blocked.items() if lane in but}
+        """Believe of no lane that it is blocked, but of those of `but` and of those that have been
+        since `begin_read`: the outbox knows better."""
+        self._blocked = {
+            lane: due for lane, due in self._blocked.items() if lane in but or lane in self._lately
+        }
+
+    def unblock_found(
+        self, items: Iterable[OutboxItem], *, but: Collection[int | None] = ()
+    ) -> None:
+        """The same for the lanes of `items` alone, which the outbox has handed out as to be sent."""
+        for lane in {self.lane_of(item) for item in items}:
+            if lane is not None and lane not in but and lane not in self._lately:
+                self._blocked.pop(lane, None)
 
     def _take_frozen(self, batch_id: DeliveryId) -> list[OutboxItem]:
         taken: list[OutboxItem] = []

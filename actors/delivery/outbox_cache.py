@@ -6,7 +6,8 @@ what the writer tells and is read again as soon as there is room. While a read i
 what the writer tells is collected beside it (`_fresh`) and added after what was read, so that
 neither a delivery nor the order of a device's deliveries is lost between the two. A lane that is due
 stays closed until its failed head is on disk as such: before that the outbox would hand out what
-stands behind it, and not the head.
+stands behind it, and not the head. Any other lane that the outbox hands something out of is open, whatever
+is believed here: its head was fetched, and the word of it has been lost or is still to come.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -107,6 +108,7 @@ class OutboxCache:
         now, began_s = self._clock.now(), self._clock.monotonic()
         limit = self.lanes.room
         self._must_read_again = False
+        self.lanes.begin_read()
         own = set(self._unrecorded.values())
         try:
             if self._must_reread_lanes:
@@ -127,6 +129,7 @@ class OutboxCache:
             fresh, self._fresh = self._fresh, []
             self._reading = False
         self._behind = self._must_read_again or len(items) >= limit or len(fresh) > self._capacity
+        self.lanes.unblock_found(items, but=own)
         self.lanes.add(items)
         if not self._behind and not self.lanes.add(fresh):
             self._behind = True

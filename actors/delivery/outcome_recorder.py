@@ -1,5 +1,6 @@
 """Writing down what became of attempts: in batches, each of what came while the last one was written."""
 
+import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -35,6 +36,7 @@ class OutcomeRecorder:
         self._outcomes: list[DeliveryOutcome] = []
         self._note: TargetNote | None = None
         self._is_recording = False
+        self._writing = asyncio.Lock()
         self._is_refused = False
         self.unrecorded: dict[DeliveryId, int | None] = {}
         """What has been attempted and is not on disk as such yet, with its lane."""
@@ -47,17 +49,22 @@ class OutcomeRecorder:
             self._create_task(self.record())
 
     async def record(self) -> None:
-        """Write until nothing is left. Raises StorageUnavailable; nothing is forgotten by it."""
+        """Write until nothing is left, nor just being written. Raises StorageUnavailable; nothing is
+        forgotten by it."""
         self._is_recording = True
         try:
-            while not self._is_refused:
-                note, self._note = self._note or self._take_note(), None
-                if not self._outcomes and note is None:
-                    return
-                batch, self._outcomes = self._outcomes, []
-                await self._write(batch, note)
+            async with self._writing:
+                await self._write_all()
         finally:
             self._is_recording = False
+
+    async def _write_all(self) -> None:
+        while not self._is_refused:
+            note, self._note = self._note or self._take_note(), None
+            if not self._outcomes and note is None:
+                return
+            batch, self._outcomes = self._outcomes, []
+            await self._write(batch, note)
 
     async def _write(self, batch: list[DeliveryOutcome], note: TargetNote | None) -> None:
         try:

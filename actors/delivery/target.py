@@ -25,7 +25,7 @@ from actors import events
 from actors.delivery.breaker import Breaker
 from actors.delivery.condition import TargetCondition
 from actors.delivery.head_of_line import HeadsOfLine
-from actors.delivery.judgement import EXPIRY_GRACE, Judge, keep_together
+from actors.delivery.judgement import EXPIRY_GRACE, Attempt, Judge
 from actors.delivery.outbox_cache import OutboxCache
 from actors.delivery.outcome_recorder import OutcomeRecorder
 from actors.delivery.pacing import Pace
@@ -40,7 +40,6 @@ from actors.ownership import SOLE_TENURE, Tenure
 from actors.runtime import Actor, Timer
 from protocols.errors import (
     ConnectionLost,
-    DeliveryError,
     DeliveryFault,
     DeliveryRefused,
     DeliveryRetryable,
@@ -50,7 +49,7 @@ from protocols.errors import (
 )
 from protocols.identifiers import new_delivery_id
 from protocols.messages import DeliveryId, TargetId
-from protocols.targets import Delivered, Outcome, Push, Target
+from protocols.targets import Outcome, Push, Target
 from protocols.targets.policy import DeliveryPolicy
 from storage.delivery.outbox import DeliveryOutcome, Outbox, OutboxItem, TargetNote
 from storage.delivery.target_events import NewEvent, TargetEventType
@@ -134,6 +133,7 @@ class TargetActor(Actor):
         health = await self._outbox.health(self._target_id)
         if health.disabled_at is not None:
             return
+        blocked = await self._outbox.blocked_lanes(self._target_id)
         try:
             target, policy = await self._open_target(self._target_id)
         except (InvalidInput, NotFound, DeliveryRefused) as error:
@@ -146,7 +146,6 @@ class TargetActor(Actor):
             await target.close()
             return
         self._condition.restore(health)
-        blocked = await self._outbox.blocked_lanes(self._target_id)
         self._lanes.keep_blocked(blocked)
         self._heads.restore(blocked, self.clock.monotonic())
         self._target = target
@@ -211,26 +210,26 @@ class TargetActor(Actor):
         """Whether one of so many attempts may begin now; if not, see to it that this is asked again."""
         if self._stopping or self._target is None or self._condition.is_disabled:
             return False
+        # Each is asked once: it may be over a moment later, and then nothing would be seen to.
+        if (wait_s := max(self._breaker.wait_s, self._pace.wait_s)) > 0:
+            return self._not_before(wait_s)
         if in_flight > self._breaker.allowance:
-            # When it is not the breaker that is open, who is in flight asks again.
-            return self._not_before(self._breaker.wait_s)
-        if self._pace.wait_s > 0:
-            return self._not_before(self._pace.wait_s)
+            # Who is in flight asks again.
+            return False
         if not self._tenure.may_begin():
             return self._not_before(_RESUME_S)
-        if self._target.freezes_batches and self._collect_s > 0:
-            return self._not_before(self._collect_s)
+        if self._target.freezes_batches and (wait_s := self._collect_s) > 0:
+            return self._not_before(wait_s)
         return True
 
     def _not_before(self, wait_s: float) -> bool:
-        if wait_s > 0:
-            wait_s = max(wait_s, _SHORTEST_WAIT_S)
-            resume_s = self.clock.monotonic() + wait_s
-            if self._resume_timer is None or resume_s < self._resume_s:
-                if self._resume_timer is not None:
-                    self._resume_timer.cancel()
-                self._resume_s = resume_s
-                self._resume_timer = self.schedule(wait_s, ResumeSending())
+        wait_s = max(wait_s, _SHORTEST_WAIT_S)
+        resume_s = self.clock.monotonic() + wait_s
+        if self._resume_timer is None or resume_s < self._resume_s:
+            if self._resume_timer is not None:
+                self._resume_timer.cancel()
+            self._resume_s = resume_s
+            self._resume_timer = self.schedule(wait_s, ResumeSending())
         return False
 
     @property
@@ -246,18 +245,37 @@ class TargetActor(Actor):
 
     async def _send(self, target: Target) -> None:
         while self._lanes.has_ready and self._may_begin(len(self._senders)):
-            items = self._without_expired(self._take(target))
-            if not items:
-                continue
-            self._pace.take(len(items))
-            batch_id = await self._freeze(items) if target.freezes_batches else None
-            if self._stopping:
-                return
-            started_s = self.clock.monotonic()
-            answers = await self._attempt(target, [_push(item, batch_id) for item in items])
-            duration_s = self.clock.monotonic() - started_s
-            self._finish(target, items, answers, duration_s)
+            if items := self._without_expired(self._take(target)):
+                self._pace.take(len(items))
+                await self._send_together(target, items)
             self._pump()
+        # At once, and not when the task is done: the last of those that end together has to find
+        # itself alone, or each would leave what waits to another.
+        if (sender := asyncio.current_task()) is not None:
+            self._senders.discard(sender)
+        self._pump()
+
+    async def _send_together(self, target: Target, items: Sequence[OutboxItem]) -> None:
+        batch_id = None
+        if target.freezes_batches:
+            batch_id = await self._freeze(items)
+            # That may have taken long.
+            while not (self._stopping or self._tenure.may_begin()):
+                await self.clock.sleep(_RESUME_S)
+        if self._stopping:
+            return
+        started_s = self.clock.monotonic()
+        answers = await self._attempt(target, [_push(item, batch_id) for item in items])
+        now_s = self.clock.monotonic()
+        attempt = Attempt(
+            duration_s=now_s - started_s,
+            at=self.clock.now(),
+            at_s=now_s,
+            is_as_one=target.freezes_batches,
+        )
+        outcomes = self._judge.judge(items, answers, attempt, lane_of=self._lanes.lane_of)
+        for item, outcome in zip(items, outcomes, strict=True):
+            self._settle(item, outcome)
 
     def _take(self, target: Target) -> list[OutboxItem]:
         if target.freezes_batches:
@@ -308,31 +326,6 @@ class TargetActor(Actor):
             return [DeliveryRetryable(sentence, fault=DeliveryFault.THROTTLED) for _ in batch]
 
     # -- what became of it -------------------------------------------------------------------
-
-    def _finish(
-        self,
-        target: Target,
-        items: Sequence[OutboxItem],
-        answers: Sequence[Delivered | DeliveryError],
-        duration_s: float,
-    ) -> None:
-        now, now_s = self.clock.now(), self.clock.monotonic()
-        seen: set[int | None] = set()
-        outcomes = []
-        for item, answer in zip(items, answers, strict=True):
-            lane = self._lanes.lane_of(item)
-            # Of several that travelled together it is the first that holds its lane.
-            held = None if lane in seen else lane
-            seen.add(lane)
-            outcomes.append(
-                self._judge.judge(
-                    item, answer, lane=held, duration_s=duration_s, now=now, now_s=now_s
-                )
-            )
-        if target.freezes_batches:
-            keep_together(outcomes)
-        for item, outcome in zip(items, outcomes, strict=True):
-            self._settle(item, outcome)
 
     def _settle(self, item: OutboxItem, outcome: DeliveryOutcome) -> None:
         if outcome.next_at is None or (outcome.is_aside and outcome.lane_due_at is None):

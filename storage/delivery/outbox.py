@@ -11,6 +11,7 @@ stepped aside.
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import structlog
 
@@ -26,6 +27,7 @@ from storage.delivery.outbox_queries import (
     SELECT_COUNTS,
     SELECT_NEXT_DUE,
     SELECT_NEXT_TARGET,
+    SELECT_REST_OF_BATCHES,
     SELECT_WAITED_FOR,
     SELECT_WAITING,
 )
@@ -84,7 +86,7 @@ class Outbox:
     ) -> list[OutboxItem]:
         """Return up to `limit` deliveries that may be attempted at `now`, in order, with bodies.
 
-        Left out: what is in back-off, what stands behind the head of a lane that is, and
+        Batches that were frozen are whole, even if that makes it more. Left out: what is in back-off, what stands behind the head of a lane that is, and
         `excluding`, which the caller holds already.
         """
         parameters = {
@@ -93,9 +95,7 @@ class Outbox:
             "limit": limit,
             "excluding": list(excluding),
         }
-        rows = await self._database.read(
-            lambda reader: reader.fetch_all(SELECT_WAITING[ordering], parameters)
-        )
+        rows = await self._database.read(lambda reader: _waiting(reader, ordering, parameters))
         return [_item(row) for row in rows if row.body is not None]
 
     async def next_due_at(self, target_id: TargetId, *, now: datetime) -> datetime | None:
@@ -226,6 +226,16 @@ class Outbox:
             total += cancelled
         _log.info(events.OUTBOX_TARGET_CANCEL, target_id=target_id, reason=reason, count=total)
         return total
+
+
+def _waiting(reader: Reader, ordering: Ordering, parameters: Mapping[str, Any]) -> list[Row]:
+    rows = reader.fetch_all(SELECT_WAITING[ordering], parameters)
+    batch_ids = {row.batch_id for row in rows if row.batch_id is not None}
+    if not batch_ids or len(rows) < parameters["limit"]:
+        return rows
+    known = [*parameters["excluding"], *(row.delivery_id for row in rows)]
+    rest = {"now": parameters["now"], "excluding": known, "batch_ids": list(batch_ids)}
+    return rows + reader.fetch_all(SELECT_REST_OF_BATCHES, rest)
 
 
 def _targets_gone(reader: Reader) -> list[TargetId]:

@@ -61,21 +61,23 @@ body_of_delivery = case(
 """The bytes to push, as a column of a SELECT from `delivery`; NULL where they are not kept any more."""
 
 
-def _select_waiting(*further: ColumnElement[bool]) -> Select[Any]:
+def _select_due(*further: ColumnElement[bool]) -> Select[Any]:
     return (
         select(
             delivery, body_of_delivery, case((_is_event, _event_type), else_=None).label("event")
         )
         .where(
-            delivery.c.target_id == _target,
             is_waiting,
             or_(delivery.c.next_at.is_(None), delivery.c.next_at <= _now),
             *further,
             delivery.c.delivery_id.not_in(bindparam("excluding", expanding=True)),
         )
         .order_by(delivery.c.position, delivery.c.decoder_id)
-        .limit(bindparam("limit"))
     )
+
+
+def _select_waiting(*further: ColumnElement[bool]) -> Select[Any]:
+    return _select_due(delivery.c.target_id == _target, *further).limit(bindparam("limit"))
 
 
 _is_in_no_lane = or_(delivery.c.generation > 0, delivery.c.is_aside)
@@ -86,6 +88,10 @@ SELECT_WAITING = {
     ),
     Ordering.NONE: _select_waiting(),
 }
+SELECT_REST_OF_BATCHES = _select_due(
+    delivery.c.batch_id.is_not(None),
+    delivery.c.batch_id.in_(bindparam("batch_ids", expanding=True)),
+)
 # NULL when nothing is in back-off; an index holds just those rows. A lane may open before its head is
 # due, which has stepped aside then. What is due by now is left out: it waits for something else.
 SELECT_NEXT_DUE = union_all(

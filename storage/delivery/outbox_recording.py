@@ -246,10 +246,14 @@ def _move_lanes(transaction: Transaction, outcomes: Sequence[DeliveryOutcome]) -
     for outcome in outcomes:
         if outcome.lane_due_at is not None:
             assert outcome.lane is not None
-            blocked[outcome.target_id, outcome.lane] = (
-                outcome.delivery_id,
-                microseconds(outcome.lane_due_at),
-                round(outcome.held_s * 1_000_000),
+            # Of those that travel together the first is the head.
+            blocked.setdefault(
+                (outcome.target_id, outcome.lane),
+                (
+                    outcome.delivery_id,
+                    microseconds(outcome.lane_due_at),
+                    round(outcome.held_s * 1_000_000),
+                ),
             )
         else:
             opened[outcome.target_id].append(outcome)

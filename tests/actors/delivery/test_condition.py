@@ -128,3 +128,11 @@ def test_deliveries_that_are_exhausted_by_the_thousand_are_told_once_a_minute(
     scene.condition.note_exhausted("It is busy.")
     counts = [event.data["count"] for event in scene.note().events]
     assert counts == [1, 1_000]
+
+
+def test_that_a_target_is_disabled_is_written_once_because_people_enable_it(scene: Scene) -> None:
+    scene.fail(fault=DeliveryFault.GONE)
+    assert scene.note().health.disabled_at == NOW
+    scene.fail()
+    assert scene.note().health.disabled_at is None
+    assert scene.condition.is_disabled

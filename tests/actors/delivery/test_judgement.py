@@ -1,5 +1,6 @@
 """What an attempt means for its delivery and its lane."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from actors.delivery.breaker import Breaker
 from actors.delivery.condition import TargetCondition
 from actors.delivery.head_of_line import HeadsOfLine
-from actors.delivery.judgement import Judge
+from actors.delivery.judgement import Attempt, Judge
 from protocols.errors import (
     DeliveryError,
     DeliveryFault,
@@ -37,9 +38,19 @@ class Scene:
     def attempt(
         self, one: OutboxItem, answer: Delivered | DeliveryError, lane: int | None = LANE
     ) -> DeliveryOutcome:
-        return self.judge.judge(
-            one, answer, lane=lane, duration_s=0.1, now=self.now, now_s=self.monotonic()
+        (outcome,) = self.attempt_together([one], [answer], lane=lane)
+        return outcome
+
+    def attempt_together(
+        self,
+        items: Sequence[OutboxItem],
+        answers: Sequence[Delivered | DeliveryError],
+        lane: int | None = LANE,
+    ) -> list[DeliveryOutcome]:
+        attempt = Attempt(
+            duration_s=0.1, at=self.now, at_s=self.monotonic(), is_as_one=len(items) > 1
         )
+        return self.judge.judge(items, answers, attempt, lane_of=lambda _item: lane)
 
     def open_breaker(self) -> None:
         for _ in range(5):
@@ -182,3 +193,25 @@ def test_what_stands_in_no_lane_holds_none(scene: Scene) -> None:
 def test_what_waited_too_long_ends_without_an_attempt(scene: Scene) -> None:
     outcome = scene.judge.expired(item(1, attempts=2), lane=LANE, now=scene.now)
     assert (outcome.state, outcome.was_made, outcome.is_spent) == ("expired", False, False)
+
+
+def test_message_that_fails_by_itself_during_an_outage_spends_its_attempt(scene: Scene) -> None:
+    scene.open_breaker()
+    in_part = DeliveryRetryable("Taken in part.", fault=DeliveryFault.MESSAGE)
+    outcome = scene.attempt(item(1, attempts=1), in_part)
+    assert outcome.is_spent
+    assert delay_s(outcome) >= 24
+
+
+def test_batch_counts_once_for_its_target_and_alike_for_all_that_is_in_it(scene: Scene) -> None:
+    down = DeliveryRetryable("Nobody is there.", fault=DeliveryFault.CONNECTION)
+    items = [item(number) for number in range(1, 11)]
+    outcomes = scene.attempt_together(items, [down] * len(items))
+    assert scene.breaker.is_closed
+    assert all(outcome.is_spent for outcome in outcomes)
+
+
+def test_all_of_a_lane_in_a_batch_can_hold_it(scene: Scene) -> None:
+    first, second = scene.attempt_together([item(1), item(2)], [BUSY, BUSY])
+    assert (first.lane, second.lane) == (LANE, LANE)
+    assert first.lane_due_at == second.lane_due_at == first.next_at
