@@ -6,18 +6,18 @@ from datetime import UTC, datetime
 
 from storage.database import Database
 from storage.deferred import DeferredStore
+from storage.delivery.outbox import Outbox
+from storage.delivery.redelivery_slices import RedeliverySlices
+from storage.delivery.target_standing import TargetStandings
 from storage.device_keys import DeviceKeys
 from storage.device_state import DeviceStates
 from storage.journal import JournalAppender, JournalReader
 from storage.ledger import Ledger
-from storage.outbox import Outbox
 from storage.plans import PlanStore
-from storage.redelivery_slices import RedeliverySlices
 from storage.results import ResultStore
 from storage.retention import Retention
 from storage.sealing import SecretBox
 from storage.target_settings import TargetSettings
-from storage.target_standing import TargetStandings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

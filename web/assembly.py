@@ -21,8 +21,8 @@ from protocols.adapters import AdapterLimits
 from protocols.decoders import DecoderPool, DecoderSettings
 from protocols.errors import InvalidSettings
 from protocols.targets import TargetResources, discover
-from protocols.targets.guard import Guard
-from protocols.targets.http_session import http_session
+from protocols.targets.guarding.guard import Guard
+from protocols.targets.http.session import http_session
 from storage import Database, open_database
 from storage.deferred import DeferredStore
 from storage.device_keys import DeviceKeys

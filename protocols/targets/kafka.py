@@ -23,9 +23,13 @@ from typing import ClassVar, Self
 
 from protocols.exchange import Exchange
 from protocols.targets._contract import DECODED, Delivered, Outcome, Push, Target, TargetResources
-from protocols.targets._kafka_cluster import Cluster
-from protocols.targets._kafka_records import Fate, Record, RecordWriter, Written
-from protocols.targets._kafka_settings import KafkaTargetSettings, RecordKey, parse_kafka_settings
+from protocols.targets.kafka_wire.cluster import Cluster
+from protocols.targets.kafka_wire.records import Fate, Record, RecordWriter, Written
+from protocols.targets.kafka_wire.settings import (
+    KafkaTargetSettings,
+    RecordKey,
+    parse_kafka_settings,
+)
 from protocols.targets.policy import MAX_BATCH
 
 

@@ -213,6 +213,13 @@ Index(
     sqlite_where=_is_leased,
     postgresql_where=_is_leased,
 )
+_is_frozen = delivery.c.batch_id.is_not(None) & is_waiting
+Index(
+    "ix_delivery_batch",
+    delivery.c.batch_id,
+    sqlite_where=_is_frozen,
+    postgresql_where=_is_frozen,
+)
 
 delivery_lane = Table(
     "delivery_lane",

@@ -11,8 +11,8 @@ from protocols.errors import DeliveryError
 from protocols.identifiers import new_delivery_id, new_message_id
 from protocols.messages import DeviceId
 from protocols.targets import Delivered, Outcome, Push, TargetResources
-from protocols.targets._name_lookup import NameLookup
-from protocols.targets.guard import Guard
+from protocols.targets.guarding.guard import Guard
+from protocols.targets.guarding.name_lookup import NameLookup
 from protocols.targets.kafka import KafkaTarget
 from tests.support.guards import LOOPBACK_RULES
 

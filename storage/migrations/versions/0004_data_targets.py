@@ -13,6 +13,7 @@ _UUID = sa.Uuid(as_uuid=False)
 # SQLite makes a column its row number only when the type reads INTEGER.
 _ROW_NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _LEASED = sa.text("lease_id IS NOT NULL AND settled_at IS NULL")
+_FROZEN = sa.text("batch_id IS NOT NULL AND settled_at IS NULL")
 _DEAD_LETTER = sa.text("state IN ('dead', 'expired')")
 
 
@@ -45,6 +46,13 @@ def _extend_delivery() -> None:
         ["lease_id"],
         sqlite_where=_LEASED,
         postgresql_where=_LEASED,
+    )
+    op.create_index(
+        "ix_delivery_batch",
+        "delivery",
+        ["batch_id"],
+        sqlite_where=_FROZEN,
+        postgresql_where=_FROZEN,
     )
     op.add_column(
         "delivery_lane",

@@ -4,7 +4,7 @@ from aiokafka import AIOKafkaProducer
 
 from protocols.errors import DeliveryFault, DeliveryRefused
 from protocols.targets import Delivered
-from protocols.targets._kafka_records import BATCH_BYTES
+from protocols.targets.kafka_wire.records import BATCH_BYTES
 from protocols.targets.policy import MAX_BATCH
 from tests.support.kafka_targets import (
     NOW_S,

@@ -6,8 +6,8 @@ import pytest
 
 from protocols.errors import DeliveryFault, DeliveryRefused, DeliveryRetryable
 from protocols.targets import Delivered
-from protocols.targets._name_lookup import NameLookup
-from protocols.targets.guard import Guard
+from protocols.targets.guarding.guard import Guard
+from protocols.targets.guarding.name_lookup import NameLookup
 from tests.support.certificates import Authority
 from tests.support.guards import LOOPBACK_RULES
 from tests.support.kafka_doors import (
