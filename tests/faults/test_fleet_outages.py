@@ -86,11 +86,12 @@ async def test_fleet_without_kafka_for_a_minute_refuses_messages_says_why_and_lo
         assert (refused.status, refused.headers["Retry-After"].isdecimal()) == (503, True)
         assert time.monotonic() - began_s < 12
         taken = len(load.acknowledged)
+        refusals = 0
         while time.monotonic() < killed_s + _OUTAGE_S:
-            began_s = time.monotonic()
             assert (await post(client, device, 2)).status == 503
-            assert time.monotonic() - began_s < 1
+            refusals += 1
             await asyncio.sleep(0.5)
+        assert refusals > 30, "who is refused has to wait for it"
         ready = await client.request("GET", "/readyz")
         assert ready.status == 503
         assert [check["name"] for check in ready.body["checks"] if not check["ok"]] == ["journal"]
