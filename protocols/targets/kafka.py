@@ -19,7 +19,8 @@ that it is written at once or never, and not behind those that the engine sends 
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Self
+from dataclasses import replace
+from typing import ClassVar, Final, Self
 
 from protocols.exchange import Exchange
 from protocols.targets._contract import DECODED, Delivered, Outcome, Push, Target, TargetResources
@@ -31,6 +32,9 @@ from protocols.targets.kafka_wire.settings import (
     parse_kafka_settings,
 )
 from protocols.targets.policy import MAX_BATCH
+
+# How much of the value whoever tries the target out gets to see.
+_SHOWN_BYTES: Final = 4_096
 
 
 class KafkaTarget(Target):
@@ -73,15 +77,17 @@ class KafkaTarget(Target):
 
     async def deliver(self, batch: Sequence[Push]) -> Sequence[Outcome]:
         started_s = time.perf_counter()
+        records = [self._record(push) for push in batch]
         fates: list[Fate] = []
         try:
             async with asyncio.timeout(self._settings.timeout_s):
-                await self._writer.write([self._record(push) for push in batch], fates)
+                await self._writer.write(records, fates)
         except TimeoutError:
             pass  # What is known by then is in the fates.
         duration_s = time.perf_counter() - started_s
         return [
-            self._outcome(push, fate, duration_s) for push, fate in zip(batch, fates, strict=True)
+            self._outcome(push, record, fate, duration_s)
+            for push, record, fate in zip(batch, records, fates, strict=True)
         ]
 
     async def close(self) -> None:
@@ -116,22 +122,32 @@ class KafkaTarget(Target):
             timestamp_ms=int(now_s * 1_000),
         )
 
-    def _outcome(self, push: Push, fate: Fate, duration_s: float) -> Outcome:
-        if isinstance(fate, Written) and not push.is_test:
-            return Delivered(duration_s=duration_s)
-        exchange = Exchange(
-            url=f"kafka://{self._servers}/{self._settings.topic}",
-            address=fate.address if isinstance(fate, Written) else None,
-            sent_bytes=len(push.body),
-            response_excerpt=(
-                f"partition {fate.partition}, offset {fate.offset}"
-                if isinstance(fate, Written)
-                else None
-            ),
-            total_s=duration_s,
-        )
+    def _outcome(self, push: Push, record: Record, fate: Fate, duration_s: float) -> Outcome:
         if isinstance(fate, Written):
+            exchange = self._exchange(push, record, fate, duration_s) if push.is_test else None
             return Delivered(duration_s=duration_s, exchange=exchange)
         return type(fate)(
-            str(fate), fault=fate.fault, retry_after_s=fate.retry_after_s, exchange=exchange
+            str(fate),
+            fault=fate.fault,
+            retry_after_s=fate.retry_after_s,
+            exchange=self._exchange(push, record, None, duration_s),
         )
+
+    def _exchange(
+        self, push: Push, record: Record, written: Written | None, duration_s: float
+    ) -> Exchange:
+        exchange = Exchange(
+            url=f"kafka://{self._servers}/{self._settings.topic}",
+            sent_bytes=len(record.value),
+            total_s=duration_s,
+        )
+        if written is not None:
+            place = f"partition {written.partition}, offset {written.offset}"
+            exchange = replace(exchange, address=written.address, response_excerpt=place)
+        if push.is_test:
+            exchange = replace(
+                exchange,
+                request_headers={name: value.decode() for name, value in record.headers},
+                request_body=record.value[:_SHOWN_BYTES].decode(errors="replace"),
+            )
+        return exchange

@@ -44,12 +44,17 @@ async def test_messages_of_several_devices_are_written_in_the_order_of_each(
         "dataTargetId": target["id"],
     }
     await client.create(CONNECTIONS, body)
+    tried = await client.request("POST", f"/api/v1/data-target/{target['id']}/test", json={})
+    assert (tried.status, tried.body["isDelivered"]) == (200, True), tried
+    assert tried.body["response"]["excerpt"].startswith("partition ")
     for number in range(MESSAGES):
         for device in devices:
             await client.send(device, {"n": number})
     await city.settled()
     written: dict[str, list[int]] = {}
     for record in await topic.records():
+        if record.value == b'{"test":true}':
+            continue
         written.setdefault(record.headers["tingbro-device-id"], []).append(
             json.loads(record.value or b"null")["n"]
         )

@@ -85,6 +85,8 @@ async def test_trying_the_target_out_shows_where_the_record_stands(
     assert outcome.exchange is not None
     assert outcome.exchange.url == f"kafka://{topic.servers}/{topic.name}"
     assert outcome.exchange.address == "127.0.0.1"
+    assert outcome.exchange.request_headers == record.headers
+    assert outcome.exchange.request_body == (record.value or b"").decode()
     place = f"partition {record.partition}, offset {record.offset}"
     assert outcome.exchange.response_excerpt == place
 
