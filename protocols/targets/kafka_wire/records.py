@@ -12,7 +12,7 @@ from aiokafka.partitioner import murmur2
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from protocols.errors import DeliveryError
+from protocols.errors import DeliveryError, DeliveryFault
 from protocols.targets.kafka_wire.answers import (
     MOVED,
     TOO_LARGE,
@@ -22,7 +22,7 @@ from protocols.targets.kafka_wire.answers import (
     not_connected,
 )
 from protocols.targets.kafka_wire.cluster import Cluster, Topic, TopicRefused
-from protocols.targets.kafka_wire.connection import UnacceptableAnswer
+from protocols.targets.kafka_wire.connection import BrokerConnection, UnacceptableAnswer
 
 BATCH_BYTES: Final = 512 * 1024
 """How much of one partition goes into one request. Topics take 1 MiB unless they are told otherwise."""
@@ -108,25 +108,38 @@ class RecordWriter:
         waiting = {place for queue in queues.values() for place in queue}
         try:
             connection = await self._cluster.connection(topic, node)
-            while any(queues.values()):
-                batches = self._batches(queues, work.records)
-                for _, places in batches.values():
-                    work.note(places, no_answer(self._timeout_s))
-                answer = await self._cluster.ask(connection, self._request(batches))
-                for partition, (error_code, offset) in _codes(answer, batches).items():
-                    data, places = batches[partition]
-                    if error_code in TOO_LARGE and len(places) > 1:
-                        self._batch_bytes = min(self._batch_bytes, len(data) // 2)
-                        queues[partition].extendleft(reversed(places))
-                    else:
-                        waiting.difference_update(places)
-                        first = Written(
-                            partition=partition, offset=offset, address=connection.address
-                        )
-                        work.settle(places, error_code, first)
         except (KafkaError, OSError, DeliveryError) as error:
             self._cluster.look_again()
-            work.note(waiting, _error_of(error))
+            failure = _error_of(error)
+            work.note(waiting, failure)
+            if failure.fault is DeliveryFault.CONNECTION:
+                # It is away, and another will lead what it led; if none does, the next look fails.
+                work.moved += waiting
+            return
+        try:
+            await self._write_all(work, connection, queues, waiting)
+        except (KafkaError, OSError) as error:
+            self._cluster.look_again()
+            work.note(waiting, error_of_exception(error))
+
+    async def _write_all(
+        self, work: "_Work", connection: BrokerConnection, queues: _Queues, waiting: set[int]
+    ) -> None:
+        """Take what a broker has answered for out of `waiting`."""
+        while any(queues.values()):
+            batches = self._batches(queues, work.records)
+            for _, places in batches.values():
+                work.note(places, no_answer(self._timeout_s))
+            answer = await self._cluster.ask(connection, self._request(batches))
+            for partition, (error_code, offset) in _codes(answer, batches).items():
+                data, places = batches[partition]
+                if error_code in TOO_LARGE and len(places) > 1:
+                    self._batch_bytes = min(self._batch_bytes, len(data) // 2)
+                    queues[partition].extendleft(reversed(places))
+                    continue
+                waiting.difference_update(places)
+                first = Written(partition=partition, offset=offset, address=connection.address)
+                work.settle(places, error_code, first)
 
     def _batches(
         self, queues: _Queues, records: Sequence[Record]
