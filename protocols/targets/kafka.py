@@ -93,13 +93,14 @@ class KafkaTarget(Target):
             "webhook-id": push.delivery_id,
             "webhook-timestamp": str(int(now_s)),
             "tingbro-message-id": push.message_id,
-            "tingbro-device-id": str(push.device_id),
             "content-type": push.content_type,
         }
+        if push.event_type == DECODED:
+            headers["tingbro-device-id"] = str(push.device_id)
+        else:
+            headers["tingbro-event-type"] = push.event_type
         if push.is_replay:
             headers["tingbro-replay"] = "1"
-        if push.event_type != DECODED:
-            headers["tingbro-event-type"] = push.event_type
         key: str | None
         match self._settings.key:
             case RecordKey.DEVICE:

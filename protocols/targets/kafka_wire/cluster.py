@@ -13,7 +13,7 @@ import asyncio
 import errno
 import struct
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -92,6 +92,7 @@ class Cluster:
             age_s = asyncio.get_running_loop().time() - self._described_s
             if self._topic is None or self._is_stale or age_s > _METADATA_AGE_S:
                 self._topic, self._is_stale = await self._described(), False
+                self._forget_all_but(self._topic.brokers.keys())
                 self._described_s = asyncio.get_running_loop().time()
             return self._topic
 
@@ -204,6 +205,14 @@ class Cluster:
             return known
         self._connections[node] = connection
         return connection
+
+    def _forget_all_but(self, nodes: Collection[int]) -> None:
+        """Brokers come and go, and whoever names other ones each time is not to fill the memory."""
+        for node in self._connections.keys() - nodes:
+            self._end(self._connections.pop(node))
+        for other in [one for one in self._locks if one is not None and one not in nodes]:
+            if not self._locks[other].locked():
+                del self._locks[other]
 
     def _end(self, connection: BrokerConnection) -> None:
         ending = connection.end()

@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from aiokafka.errors import KafkaError, LeaderNotAvailableError, NoError
@@ -75,75 +75,58 @@ class RecordWriter:
         What is known is also true when this is cancelled: a record is not acknowledged until it is.
         """
         fates.extend(not_connected(self._timeout_s) for _ in records)
-        moved = await self._round(records, range(len(records)), fates)
+        work = _Work(records, fates)
+        moved = await self._round(work, range(len(records)))
         # Nothing of these was written anywhere. That is no failed attempt, but a question of where to.
         for wait_s in _MOVE_WAITS_S:
             if not moved:
                 return
             await asyncio.sleep(wait_s)
             self._cluster.look_again()
-            moved = await self._round(records, moved, fates)
+            moved = await self._round(work, moved)
 
-    async def _round(
-        self, records: Sequence[Record], places: Iterable[int], fates: list[Fate]
-    ) -> list[int]:
+    async def _round(self, work: "_Work", places: Sequence[int]) -> list[int]:
         """Return those whose partition is led by another broker by now."""
-        places = list(places)
+        work.moved = []
         try:
             topic = await self._cluster.topic()
         except (KafkaError, OSError, TopicRefused, DeliveryError) as error:
-            _note(fates, places, _error_of(error))
+            work.note(places, _error_of(error))
             return []
-        moved: list[int] = []
         sending = []
-        for node, queues in _by_leader(topic, records, places).items():
+        for node, queues in _by_leader(topic, work.records, places).items():
             if node is None:
-                leaderless = [place for queue in queues.values() for place in queue]
-                _note(fates, leaderless, error_of_code(LeaderNotAvailableError.errno))
-                moved += leaderless
+                for queue in queues.values():
+                    work.settle(list(queue), LeaderNotAvailableError.errno)
             else:
-                sending.append(self._hand_over(topic, node, queues, records, fates, moved))
+                sending.append(self._hand_over(work, topic, node, queues))
         await asyncio.gather(*sending)
-        return sorted(moved)
+        return sorted(work.moved)
 
-    async def _hand_over(
-        self,
-        topic: Topic,
-        node: int,
-        queues: _Queues,
-        records: Sequence[Record],
-        fates: list[Fate],
-        moved: list[int],
-    ) -> None:
-        """Write everything that one broker leads, and add to `moved` what it does not lead."""
+    async def _hand_over(self, work: "_Work", topic: Topic, node: int, queues: _Queues) -> None:
+        """Write everything that one broker leads."""
         waiting = {place for queue in queues.values() for place in queue}
         try:
             connection = await self._cluster.connection(topic, node)
             while any(queues.values()):
-                batches = self._batches(queues, records)
+                batches = self._batches(queues, work.records)
                 for _, places in batches.values():
-                    _note(fates, places, no_answer(self._timeout_s))
+                    work.note(places, no_answer(self._timeout_s))
                 answer = await self._cluster.ask(connection, self._request(batches))
                 for partition, (error_code, offset) in _codes(answer, batches).items():
                     data, places = batches[partition]
                     if error_code in TOO_LARGE and len(places) > 1:
                         self._batch_bytes = min(self._batch_bytes, len(data) // 2)
                         queues[partition].extendleft(reversed(places))
-                        continue
-                    waiting.difference_update(places)
-                    if error_code == NoError.errno:
-                        for place in places:
-                            fates[place] = Written(
-                                partition=partition, offset=offset, address=connection.address
-                            )
-                            offset += 1
-                        continue
-                    _note(fates, places, error_of_code(error_code))
-                    if error_code in MOVED:
-                        moved += places
+                    else:
+                        waiting.difference_update(places)
+                        first = Written(
+                            partition=partition, offset=offset, address=connection.address
+                        )
+                        work.settle(places, error_code, first)
         except (KafkaError, OSError, DeliveryError) as error:
             self._cluster.look_again()
-            _note(fates, waiting, _error_of(error))
+            work.note(waiting, _error_of(error))
 
     def _batches(
         self, queues: _Queues, records: Sequence[Record]
@@ -222,10 +205,29 @@ def _codes(answer: Any, batches: Mapping[int, object]) -> dict[int, tuple[int, i
     return codes
 
 
+class _Work:
+    """The records of one call, and what is known of them. A *place* is an index of both."""
+
+    def __init__(self, records: Sequence[Record], fates: list[Fate]) -> None:
+        self.records = records
+        self.moved: list[int] = []
+        """Written nowhere: another broker leads them by now."""
+        self._fates = fates
+
+    def note(self, places: Iterable[int], error: DeliveryError) -> None:
+        for place in places:
+            self._fates[place] = error
+
+    def settle(self, places: Sequence[int], error_code: int, first: Written | None = None) -> None:
+        """Note what a broker has said of these, the first of which stands at `first` if it took them."""
+        if error_code == NoError.errno and first is not None:
+            for number, place in enumerate(places):
+                self._fates[place] = replace(first, offset=first.offset + number)
+            return
+        self.note(places, error_of_code(error_code))
+        if error_code in MOVED:
+            self.moved += places
+
+
 def _error_of(error: KafkaError | OSError | TopicRefused | DeliveryError) -> DeliveryError:
     return error if isinstance(error, DeliveryError) else error_of_exception(error)
-
-
-def _note(fates: list[Fate], places: Iterable[int], error: DeliveryError) -> None:
-    for place in places:
-        fates[place] = error

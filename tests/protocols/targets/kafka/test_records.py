@@ -45,6 +45,7 @@ async def test_replay_and_events_of_the_hub_are_marked(
     assert replay["tingbro-replay"] == "1"
     assert "tingbro-event-type" not in replay
     assert event["tingbro-event-type"] == "endpoint.failing"
+    assert "tingbro-device-id" not in event
 
 
 async def test_key_decides_the_partition_as_it_does_for_other_clients(
