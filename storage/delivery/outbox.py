@@ -21,7 +21,7 @@ from protocols.targets.policy import Ordering
 from storage import events
 from storage.database import Database, Reader, Row
 from storage.delivery.deliveries import BlockedLane, DeliveryOutcome, DeliveryState, OutboxItem
-from storage.delivery.outbox_endings import cancel_slice, expire_slice, freeze
+from storage.delivery.outbox_endings import SLICE, cancel_slice, expire_slice, find_expired, freeze
 from storage.delivery.outbox_queries import (
     SELECT_BLOCKED,
     SELECT_COUNTS,
@@ -188,13 +188,19 @@ class Outbox:
             is_thorough: whether to look at all that waits; else only at the oldest, which is cheap.
         """
         total = 0
-        while expired := await self._database.write(
-            lambda transaction: expire_slice(
-                transaction, target_id, self._now(), grace, is_thorough=is_thorough
+        while found := await self._database.read(
+            lambda reader: find_expired(
+                reader, target_id, self._now() - grace, is_thorough=is_thorough
             )
         ):
-            total += expired
+            for start in range(0, len(found), SLICE):
+                total += await self._expire(target_id, found[start : start + SLICE])
         return total
+
+    async def _expire(self, target_id: TargetId, delivery_ids: Sequence[DeliveryId]) -> int:
+        return await self._database.write(
+            lambda transaction: expire_slice(transaction, target_id, delivery_ids, self._now())
+        )
 
     async def targets_with_waiting(self) -> list[TargetId]:
         """Return every target that some delivery waits for, whether it exists or not."""

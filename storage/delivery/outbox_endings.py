@@ -2,19 +2,22 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import BigInteger, BindParameter, Text, bindparam, delete, select, update
 
-from storage.database import Row, Transaction
+from protocols.messages import DeliveryId
+from storage.database import Reader, Transaction
 from storage.delivery.deliveries import DeliveryState
 from storage.instants import microseconds
 from storage.leases import Lease, check_lease
 from storage.ledger_changes import LedgerChanges
 from storage.tables.pipeline import delivery, delivery_lane, is_waiting
 
-_SLICE = 200
+SLICE = 200
+# Looking at all that waits takes long for a million: it is done for so many at once.
+_FOUND = 10_000
 # Nearly all of what waits was made in the order in which it is read.
 _OLDEST = 1_000
 
@@ -23,12 +26,12 @@ _target: BindParameter[Any] = bindparam("target_id")
 _before: BindParameter[Any] = bindparam("before", type_=BigInteger)
 
 _SELECT_SLICE = (
-    select(delivery.c.delivery_id).where(delivery.c.target_id == _target, is_waiting).limit(_SLICE)
+    select(delivery.c.delivery_id).where(delivery.c.target_id == _target, is_waiting).limit(SLICE)
 )
 _SELECT_EXPIRED = (
     select(delivery.c.delivery_id)
     .where(delivery.c.target_id == _target, is_waiting, delivery.c.expires_at < _before)
-    .limit(_SLICE)
+    .limit(_FOUND)
 )
 _oldest = (
     select(delivery.c.delivery_id, delivery.c.expires_at)
@@ -37,9 +40,7 @@ _oldest = (
     .limit(_OLDEST)
     .subquery()
 )
-_SELECT_OLDEST_EXPIRED = (
-    select(_oldest.c.delivery_id).where(_oldest.c.expires_at < _before).limit(_SLICE)
-)
+_SELECT_OLDEST_EXPIRED = select(_oldest.c.delivery_id).where(_oldest.c.expires_at < _before)
 # Others may be ending the same ones: what is locked here is ended here, once.
 _LOCK = (
     select(delivery.c.delivery_id, delivery.c.organization_id)
@@ -72,25 +73,25 @@ def cancel_slice(transaction: Transaction, target_id: int, now: datetime) -> int
     if not rows:
         transaction.execute(_DELETE_TARGET_LANES, {"target_id": target_id})
         return 0
-    _end(transaction, rows, DeliveryState.CANCELLED, now)
+    _end(transaction, [row.delivery_id for row in rows], DeliveryState.CANCELLED, now)
     return len(rows)
+
+
+def find_expired(
+    reader: Reader, target_id: int, before: datetime, *, is_thorough: bool
+) -> list[DeliveryId]:
+    """Find some of what has expired before then; nothing that waits for a commit waits for that."""
+    statement = _SELECT_EXPIRED if is_thorough else _SELECT_OLDEST_EXPIRED
+    parameters = {"target_id": target_id, "before": microseconds(before)}
+    return [DeliveryId(row.delivery_id) for row in reader.fetch_all(statement, parameters)]
 
 
 def expire_slice(
-    transaction: Transaction,
-    target_id: int,
-    now: datetime,
-    grace: timedelta,
-    *,
-    is_thorough: bool,
+    transaction: Transaction, target_id: int, delivery_ids: Sequence[DeliveryId], now: datetime
 ) -> int:
-    statement = _SELECT_EXPIRED if is_thorough else _SELECT_OLDEST_EXPIRED
-    parameters = {"target_id": target_id, "before": microseconds(now - grace)}
-    rows = transaction.fetch_all(statement, parameters)
-    if rows:
-        ids = _end(transaction, rows, DeliveryState.EXPIRED, now)
-        transaction.execute(_DELETE_LANES_OF, {"target_id": target_id, "ids": ids})
-    return len(rows)
+    ids = _end(transaction, delivery_ids, DeliveryState.EXPIRED, now)
+    transaction.execute(_DELETE_LANES_OF, {"target_id": target_id, "ids": ids})
+    return len(ids)
 
 
 def freeze(
@@ -102,11 +103,13 @@ def freeze(
 
 
 def _end(
-    transaction: Transaction, rows: Sequence[Row], state: DeliveryState, now: datetime
+    transaction: Transaction,
+    delivery_ids: Sequence[DeliveryId],
+    state: DeliveryState,
+    now: datetime,
 ) -> list[str]:
-    """End those of `rows` that have not come to another end; return which."""
-    wanted = [row.delivery_id for row in rows]
-    ended = transaction.fetch_all(_LOCK, {"ids": wanted})
+    """End those of these that have not come to another end; return which."""
+    ended = transaction.fetch_all(_LOCK, {"ids": list(delivery_ids)})
     ids = [row.delivery_id for row in ended]
     transaction.execute(_END, {"ids": ids, "end": state.value, "at": microseconds(now)})
     changes = LedgerChanges()

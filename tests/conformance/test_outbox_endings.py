@@ -230,3 +230,15 @@ async def test_event_is_deleted_when_it_was_kept_long_enough_and_nobody_waits_fo
     assert await delete() == 1
     rows = await pipeline.database.read(lambda reader: reader.fetch_all(select(target_event)))
     assert rows == []
+
+
+async def test_looking_for_what_has_expired_holds_up_no_commit(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(pipeline, 1, 2)
+
+    async def refuse(_unit: object) -> None:
+        raise AssertionError("a look of a second would stand in the way of every acknowledgement")
+
+    monkeypatch.setattr(pipeline.database, "write", refuse)
+    assert await pipeline.outbox.expire(TARGET, grace=GRACE, is_thorough=True) == 0
