@@ -58,7 +58,8 @@ class Breaker:
         self.openings = 0
         """How often it opened since it was last closed."""
         self._allowance = most_in_flight
-        self._quiet_until_s = 0.0
+        self.quiet_until_s = monotonic()
+        """Until when nothing may be sent, by the monotonic clock."""
         self._slow_until_s = 0.0
         self._seconds: deque[_Second] = deque()
         self._connection_errors = 0
@@ -71,7 +72,12 @@ class Breaker:
         self.openings = openings
         self.state = BreakerState.OPEN
         self._opened_at_s = self._monotonic()
-        self._quiet_until_s = self._opened_at_s + min(max(open_for_s, 0.0), _LONGEST_REST_S)
+        self.rest(open_for_s)
+
+    def rest(self, rest_s: float) -> None:
+        """Let nothing be sent for so long, whatever the state."""
+        rest_s = min(max(rest_s, 0.0), _LONGEST_REST_S)
+        self.quiet_until_s = max(self.quiet_until_s, self._monotonic() + rest_s)
 
     @property
     def allowance(self) -> int:
@@ -87,7 +93,7 @@ class Breaker:
     @property
     def wait_s(self) -> float:
         """For how long nothing may be sent; not positive when something may."""
-        return self._quiet_until_s - self._monotonic()
+        return self.quiet_until_s - self._monotonic()
 
     @property
     def is_closed(self) -> bool:
@@ -128,12 +134,10 @@ class Breaker:
             self._open()
 
     def _throttle(self, status_code: int | None, wait_s: float) -> None:
-        now_s = self._monotonic()
         if status_code == 429 or wait_s > 0:
-            rest_s = min(max(wait_s, _REST_S), _LONGEST_REST_S)
-            self._quiet_until_s = max(self._quiet_until_s, now_s + rest_s)
+            self.rest(max(wait_s, _REST_S))
         else:
-            self._slow_until_s = now_s + _REST_S
+            self._slow_until_s = self._monotonic() + _REST_S
 
     def _has_enough(self) -> bool:
         if self._connection_errors >= _CONNECTION_ERRORS:
@@ -161,7 +165,7 @@ class Breaker:
         open_s = min(_FIRST_OPEN_S * 2**self.openings, _LONGEST_OPEN_S)
         self.state = BreakerState.OPEN
         self.openings += 1
-        self._quiet_until_s = max(self._quiet_until_s, now_s + open_s)
+        self.rest(open_s)
 
     def _half_open(self) -> None:
         self.state = BreakerState.HALF_OPEN

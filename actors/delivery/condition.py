@@ -42,6 +42,8 @@ class TargetCondition:
         self._exhausted_told_at: datetime | None = None
         self._events: list[NewEvent] = []
         self._kept = TargetHealth()
+        self._quiet_until_s = 0.0
+        self._open_until: datetime | None = None
 
     @property
     def is_disabled(self) -> bool:
@@ -61,9 +63,13 @@ class TargetCondition:
         self._disabled_at = kept.disabled_at
         self._disabled_reason = kept.disabled_reason
         self._is_announced = kept.failures >= _FAILING_AFTER
-        if kept.breaker != BreakerState.CLOSED and kept.open_until is not None:
-            open_for_s = (kept.open_until - self._now()).total_seconds()
-            self.breaker.restore(kept.openings, open_for_s)
+        if kept.open_until is not None:
+            quiet_for_s = (kept.open_until - self._now()).total_seconds()
+            if kept.breaker == BreakerState.CLOSED:
+                self.breaker.rest(quiet_for_s)
+            else:
+                self.breaker.restore(kept.openings, quiet_for_s)
+            self._quiet_until_s, self._open_until = self.breaker.quiet_until_s, kept.open_until
 
     def note_success(self) -> None:
         self.breaker.note_success()
@@ -119,11 +125,12 @@ class TargetCondition:
     def _health(self) -> TargetHealth:
         breaker = self.breaker
         open_until = None
-        if breaker.state is not BreakerState.CLOSED:
-            kept = self._kept
-            is_same = kept.openings == breaker.openings and kept.breaker == breaker.state
-            # Reckoned once for each opening, or it would differ each time by what a clock jitters.
-            open_until = kept.open_until if is_same else self._now() + _seconds(breaker.wait_s)
+        if breaker.state is not BreakerState.CLOSED or breaker.wait_s > 0:
+            if self._quiet_until_s != breaker.quiet_until_s:
+                # Reckoned once for each time of quiet: it would differ by what a clock jitters.
+                self._quiet_until_s = breaker.quiet_until_s
+                self._open_until = self._now() + _seconds(breaker.wait_s)
+            open_until = self._open_until
         return TargetHealth(
             breaker=breaker.state.value,
             openings=breaker.openings,

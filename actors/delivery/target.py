@@ -133,7 +133,6 @@ class TargetActor(Actor):
         health = await self._outbox.health(self._target_id)
         if health.disabled_at is not None:
             return
-        blocked = await self._outbox.blocked_lanes(self._target_id)
         try:
             target, policy = await self._open_target(self._target_id)
         except (InvalidInput, NotFound, DeliveryRefused) as error:
@@ -145,10 +144,17 @@ class TargetActor(Actor):
         if not target.takes_pushes:
             await target.close()
             return
+        # From here on it is closed when this instance goes.
+        self._target = target
         self._condition.restore(health)
+        try:
+            await self._outbox.fit_lanes(self._target_id, policy.ordering, self._tenure.lease)
+        except LeaseLost as error:
+            self._stop_for_successor(error)
+            return
+        blocked = await self._outbox.blocked_lanes(self._target_id)
         self._lanes.keep_blocked(blocked)
         self._heads.restore(blocked, self.clock.monotonic())
-        self._target = target
         self._pump()
 
     def on_receive(self, message: Any) -> None:

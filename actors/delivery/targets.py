@@ -21,6 +21,9 @@ deliveries of a device keep their order all the same:
 * An actor that takes a target up reads first. Its lease was granted before, and under the lease
   before nothing can be recorded any more, so that it sees each delivery in its last state.
 * `look`, after a wake-up, only has an actor read sooner. No order depends on it.
+
+An actor that is just starting, or in back-off because its target cannot be opened, is told nothing: it reads
+the outbox when it has started, and until then all that it was told would pile up in its mailbox.
 """
 
 from collections.abc import Callable, Collection
@@ -104,10 +107,10 @@ class TargetRoster(Keeper):
         elsewhere: list[TargetId] = []
         for target_id, of_target in by_target.items():
             target = self._here(target_id)
-            if target is not None:
-                target.tell(DeliveriesCreated(of_target))
-            else:
+            if target is None:
                 elsewhere.append(target_id)
+            elif target.is_running():
+                target.tell(DeliveriesCreated(of_target))
         if elsewhere:
             self._wake_elsewhere(elsewhere)
 
@@ -124,14 +127,14 @@ class TargetRoster(Keeper):
         Something may be in it that nobody was told of: the module's docstring says when.
         """
         for ref in self._system.children(paths.TARGETS):
-            if ref.is_alive():
+            if ref.is_running():
                 ref.tell(Tick())
 
     def look(self, target_ids: Collection[TargetId]) -> None:
         """Have those of these targets that are here read their outbox soon."""
         for target_id in target_ids:
             target = self._here(target_id)
-            if target is not None:
+            if target is not None and target.is_running():
                 target.tell(LookIntoOutbox())
 
     def wake(self, target_ids: Collection[TargetId]) -> None:
@@ -146,7 +149,8 @@ class TargetRoster(Keeper):
         target = self._here(target_id)
         if target is None:
             return False
-        target.tell(DeliveriesWithdrawn(delivery_ids))
+        if target.is_running():
+            target.tell(DeliveriesWithdrawn(delivery_ids))
         return True
 
     def _here(self, target_id: TargetId) -> ActorRef[Any] | None:

@@ -16,6 +16,7 @@ from actors.runtime.cell import Operation
 from actors.runtime.failures import WouldDeadlock
 from actors.runtime.future import ActorFuture
 from actors.runtime.messages import Envelope
+from actors.runtime.state import ActorState
 from actors.runtime.stopped_flag import StoppedFlag
 
 if TYPE_CHECKING:
@@ -75,6 +76,10 @@ class ActorRef(pykka.ActorRef[Any], Generic[A]):
     def is_alive(self) -> bool:
         """False once the actor has ended for good; true while it backs off."""
         return not self._cell.is_closed
+
+    def is_running(self) -> bool:
+        """True while an instance handles messages: not before its start is through, nor in back-off."""
+        return self._cell.state is ActorState.RUNNING
 
     def tell(self, message: Any) -> None:
         """Put a message into the mailbox; never blocks.

@@ -21,6 +21,7 @@ from protocols.targets.policy import Ordering
 from storage import events
 from storage.database import Database, Reader, Row
 from storage.delivery.deliveries import BlockedLane, DeliveryOutcome, DeliveryState, OutboxItem
+from storage.delivery.lane_order import do_lanes_fit, fit_lanes
 from storage.delivery.outbox_endings import SLICE, cancel_slice, expire_slice, find_expired, freeze
 from storage.delivery.outbox_queries import (
     SELECT_BLOCKED,
@@ -121,6 +122,16 @@ class Outbox:
             )
             for row in rows
         ]
+
+    async def fit_lanes(self, target_id: TargetId, ordering: Ordering, lease: Lease | None) -> None:
+        """See to it that what has failed blocks the lanes of this order, whatever it was before.
+
+        Raises: as `record`.
+        """
+        if not await self._database.read(lambda reader: do_lanes_fit(reader, target_id, ordering)):
+            await self._database.write(
+                lambda transaction: fit_lanes(transaction, target_id, ordering, lease)
+            )
 
     async def health(self, target_id: TargetId) -> TargetHealth:
         """Return how the target has fared so far."""

@@ -35,6 +35,7 @@ target_health = Table(
 )
 """One row for each target that has ever failed or been disabled. `breaker` is closed, open or
 half_open; `openings` how often it opened since it was last closed, which sets how long it stays open.
+`open_until`: nothing is tried until then, also because a receiver has asked for quiet.
 `failures` and `failing_since` count from the last success. Written by who holds the target, and
 by people who disable and enable it."""
 

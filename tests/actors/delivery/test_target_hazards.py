@@ -12,7 +12,7 @@ from actors.messages import DeliveriesCreated, DeliveriesWithdrawn, LookIntoOutb
 from protocols.errors import DeliveryFault, DeliveryRetryable
 from protocols.messages import MessageId, TargetId
 from protocols.targets import Delivered, Outcome, Push
-from protocols.targets.policy import DeliveryPolicy
+from protocols.targets.policy import DeliveryPolicy, Ordering
 from storage.delivery.acknowledgement import Acknowledgements
 from storage.delivery.outbox import BlockedLane, DeliveryOutcome, OutboxItem, TargetNote
 from storage.leases import Lease
@@ -187,6 +187,56 @@ async def test_actor_that_stops_waits_for_outcomes_that_are_just_being_written(
     may_write.set()
     await stopping
     assert (await scene.pipeline.balance()).deliveries.delivered == 1
+
+
+async def test_target_that_becomes_strict_lets_nothing_pass_what_has_failed(scene: Scene) -> None:
+    made = [item.message_id for item in await scene.make(1)]
+    scene.receiver.fail_with(BUSY)
+    actor = scene.start(DeliveryPolicy(ordering=Ordering.PER_DEVICE))
+    await scene.pass_time(1)
+    await scene.system.stop_child(actor.path)
+    made += [item.message_id for item in await scene.make(2, 1)]
+    scene.receiver.heal()
+    scene.start(DeliveryPolicy(ordering=Ordering.STRICT))
+    await scene.pass_time(30)
+    assert scene.receiver.pushed == [made[0], *made]
+
+
+@pytest.mark.parametrize("before", [Ordering.STRICT, Ordering.NONE])
+async def test_target_that_is_ordered_by_device_from_now_on_has_what_failed_wait_for_nobody_else(
+    scene: Scene, before: Ordering
+) -> None:
+    (first,) = [item.message_id for item in await scene.make(1)]
+    scene.receiver.fail_with(BUSY)
+    actor = scene.start(DeliveryPolicy(ordering=before))
+    await scene.pass_time(1)
+    await scene.system.stop_child(actor.path)
+    second, other = [item.message_id for item in await scene.make(1, 2)]
+    scene.receiver.heal()
+    scene.start(DeliveryPolicy(ordering=Ordering.PER_DEVICE))
+    await scene.pass_time(1)
+    assert scene.receiver.pushed == [first, other]
+    await scene.pass_time(30)
+    assert scene.receiver.pushed == [first, other, first, second]
+
+
+async def test_receiver_that_wants_quiet_is_left_alone_over_a_restart(scene: Scene) -> None:
+    await scene.make(1)
+    throttled = DeliveryRetryable(
+        "Fewer.", fault=DeliveryFault.THROTTLED, status_code=429, retry_after_s=300
+    )
+    scene.receiver.fail_with(throttled)
+    actor = scene.start()
+    await scene.pass_time(2)
+    await scene.system.stop_child(actor.path)
+    await scene.make(2)
+    scene.receiver.heal()
+    scene.start()
+    await scene.pass_time(280)
+    assert len(scene.receiver.pushed) == 1
+    await scene.pass_time(30)
+    assert (await scene.pipeline.balance()).deliveries.delivered == 2
+    assert (await scene.outbox.health(TARGET)).open_until is None
 
 
 class TestBatches:
