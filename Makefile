@@ -6,7 +6,8 @@ PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& { echo "$$name"; break; }; done)
 BIN := $(VENV)/bin
-# Most of what the tests do is waiting for servers that were killed: two files at a time.
+# Most of what the tests do is waiting for servers that were killed: two files at a time, in their own order: the
+# files of few tests are those that take minutes, and would all come last.
 JOBS ?= 2
 REQUIREMENTS := setup.cfg pyproject.toml
 # Tests ask CKAN's own harvester whether it understands the open data. That part of it runs without
@@ -20,7 +21,7 @@ run: $(VENV)/.run-installed
 	@exec $(BIN)/tingbro up
 
 test: $(VENV)/.dev-installed
-	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(TESTS)
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 check: lint test
 

@@ -3,6 +3,7 @@
 It says every few seconds that the process lives and how it is, makes effective what people changed
 through other processes, and carries out what other processes ask for. Theory of operation:
 
+* With every beat the process's clock is compared with the database's, by which all of them go.
 * The beat and the rest run beside each other: a change may take seconds to become effective, since
   a data target's actor first lets go of what is in flight, and the process lives meanwhile.
 * A database that is away ends nothing. What was changed meanwhile is told when it is back, because
@@ -121,6 +122,8 @@ class FleetActor(Actor):
             reason=health.reason,
             report=self._report(),
         )
+        if self._membership.clock is not None:
+            await self._membership.clock.adjust()
         if self.clock.monotonic() >= self._forget_due_s:
             self._forget_due_s = self.clock.monotonic() + _FORGET_EVERY_S
             await registry.forget_lost()

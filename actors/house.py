@@ -6,15 +6,15 @@ from datetime import timedelta
 from typing import Any, ClassVar, Final
 
 from actors import paths
+from actors.delivery.redelivery import RedeliveryActor
 from actors.housekeeping import HousekeepingActor
 from actors.ownership import Keeper, Tenure
-from actors.redelivery import RedeliveryActor
 from actors.replay import ReplayActor
 from actors.runtime import ActorRef, ActorSystem, ChildSpec
 from actors.stores import Stores
 from protocols.messages import TargetId
+from storage.delivery.target_standing import TargetStanding
 from storage.retention import ATTEMPTS_KEPT, RetentionKind
-from storage.target_standing import TargetStanding
 
 HOUSEKEEPING: Final = "housekeeping"
 """The name under which keeping house is owned."""

@@ -21,9 +21,9 @@ import structlog
 from actors import events
 from actors.messages import CancelOrphans, Tick
 from actors.runtime import Actor
-from storage.outbox import Outbox
+from storage.delivery.outbox import Outbox
+from storage.delivery.target_standing import TargetStanding, TargetStandings
 from storage.retention import Retention, RetentionKind
-from storage.target_standing import TargetStanding, TargetStandings
 
 _ROUND_S = 60.0
 # How often all that waits is looked at, and not only the oldest.

@@ -17,6 +17,9 @@ from prometheus_client import Metric
 from actors import events, paths
 from actors.decoding import DecodingActor
 from actors.deferral import DeferralActor
+from actors.delivery.targets import TargetRoster, target_name
+from actors.delivery.wake_ups import WakeUpActor
+from actors.delivery.withdrawal import withdraw_elsewhere
 from actors.device import DeviceActor
 from actors.fleet import FleetActor
 from actors.fleet_view import Verdict
@@ -46,10 +49,7 @@ from actors.runtime import (
     Supervisor,
 )
 from actors.stores import Stores
-from actors.targets import TargetRoster, target_name
 from actors.trials import DecoderTrial, DecoderTrials
-from actors.wake_ups import WakeUpActor
-from actors.withdrawal import withdraw_elsewhere
 from actors.writer import Publish, WriterActor
 from protocols.adapters import AdapterLimits
 from protocols.decoders import DecoderPool
@@ -57,13 +57,13 @@ from protocols.errors import InvalidInput, NotFound
 from protocols.messages import DeliveryId, DeviceId, TargetId
 from protocols.targets import Target, TargetResources, discover
 from protocols.targets.policy import DeliveryPolicy, parse_policy
+from storage.delivery.outbox import outbox_items
+from storage.delivery.target_standing import TargetStanding
 from storage.journal import Appended, JournalAppender, PartitionStatus
 from storage.journal_overview import JournalOverview
-from storage.outbox import outbox_items
 from storage.process_orders import Order, OrderKind
 from storage.results import MessageResult
 from storage.signals import Signals
-from storage.target_standing import TargetStanding
 
 # Restarts of one target must never take its siblings along; its own back-off bounds them.
 _NEVER_ESCALATE = 1_000_000
@@ -288,7 +288,7 @@ class Hub:
     async def deliveries_withdrawn(
         self, target_id: int, delivery_ids: Collection[DeliveryId]
     ) -> None:
-        """Spare a target what was fetched and committed as such; see `storage/acknowledgement.py`."""
+        """Spare a target what was fetched and committed as such; see `storage/delivery/acknowledgement.py`."""
         is_here = self._roster.withdraw(TargetId(target_id), delivery_ids)
         if not is_here and self._membership is not None:
             await withdraw_elsewhere(self._membership.orders, target_id, delivery_ids)

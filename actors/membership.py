@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from actors.shared_clock import SharedClock
 from storage.configuration_changes import ConfigurationChanges
 from storage.database import Database
 from storage.process_orders import ProcessOrders
@@ -18,6 +19,8 @@ class Membership:
     changes: ConfigurationChanges
     keeps_house: Callable[[], bool]
     """Whether this process is the one that keeps house at present."""
+    clock: SharedClock | None = None
+    """What tells this process the time, where that is to be kept right."""
     seen: list[ProcessRow] = field(default_factory=list)
     """All processes, as of the last beat; for metrics."""
 
@@ -28,12 +31,14 @@ class Membership:
         identity: ProcessIdentity,
         *,
         keeps_house: Callable[[], bool] = lambda: False,
+        clock: SharedClock | None = None,
     ) -> "Membership":
         return cls(
             registry=ProcessRegistry(database, identity),
             orders=ProcessOrders(database, identity.process_id),
             changes=ConfigurationChanges(database),
             keeps_house=keeps_house,
+            clock=clock,
         )
 
     @property

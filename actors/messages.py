@@ -12,9 +12,9 @@ from datetime import datetime
 from protocols.decoders import DecodeOutcome, DecodeRequest
 from protocols.messages import DeliveryId, DeviceId, TargetId, Uplink
 from storage.deferred import DeferredMessage
+from storage.delivery.outbox import OutboxItem
 from storage.device_state import DeviceStateRow
 from storage.journal import Cursors, JournalEntry
-from storage.outbox import OutboxItem
 from storage.plans import DevicePlan
 from storage.results import MessageResult
 

@@ -9,9 +9,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from actors.runtime import ActorInfo, ActorState, ActorSystem
 from protocols.decoders import DecoderPool
+from storage.delivery.target_standing import TargetStanding
 from storage.journal import JournalReader
 from storage.processes import ProcessRow
-from storage.target_standing import TargetStanding
 
 
 def hub_metrics(system: ActorSystem, journal: JournalReader, pool: DecoderPool) -> Iterator[Metric]:

@@ -1,21 +1,23 @@
 """What a hub keeps its messages in."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from storage.database import Database
 from storage.deferred import DeferredStore
+from storage.delivery.outbox import Outbox
+from storage.delivery.redelivery_slices import RedeliverySlices
+from storage.delivery.target_standing import TargetStandings
 from storage.device_keys import DeviceKeys
 from storage.device_state import DeviceStates
 from storage.journal import JournalAppender, JournalReader
 from storage.ledger import Ledger
-from storage.outbox import Outbox
 from storage.plans import PlanStore
-from storage.redelivery_slices import RedeliverySlices
 from storage.results import ResultStore
 from storage.retention import Retention
 from storage.sealing import SecretBox
 from storage.target_settings import TargetSettings
-from storage.target_standing import TargetStandings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,16 +49,17 @@ class Stores:
         appender: JournalAppender | None,
         box: SecretBox,
         results: ResultStore | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> "Stores":
         """Put them together. `box` opens the secrets of data targets; `results` is for who wants to
-        hold commits up."""
+        hold commits up; `now` is the clock that the hub goes by."""
         return cls(
             database=database,
             appender=appender,
             journal=journal,
             ledger=Ledger(database),
             results=results or ResultStore(database, journal),
-            outbox=Outbox(database),
+            outbox=Outbox(database, now),
             deferred=DeferredStore(database),
             device_states=DeviceStates(database),
             device_keys=DeviceKeys(database),

@@ -13,6 +13,7 @@ import structlog
 from prometheus_client import Metric
 
 from actors import events, paths
+from actors.delivery.withdrawal import withdraw_elsewhere
 from actors.fleet import FleetActor
 from actors.fleet_view import FleetView, Verdict
 from actors.intake import Intake
@@ -24,7 +25,6 @@ from actors.replay_order import order_body
 from actors.runtime import Actor, ActorSystem, ChildSpec
 from actors.trial_pool import StartDecoders, TrialPoolActor
 from actors.trials import DecoderTrial, DecoderTrials
-from actors.withdrawal import withdraw_elsewhere
 from protocols.adapters import AdapterLimits
 from protocols.decoders import DecoderPool
 from protocols.errors import DecoderUnavailable, HubFull, NotFound
@@ -137,7 +137,7 @@ class WebHub:
     async def deliveries_withdrawn(
         self, target_id: int, delivery_ids: Collection[DeliveryId]
     ) -> None:
-        """Spare a target what was fetched and committed as such; see `storage/acknowledgement.py`."""
+        """Spare a target what was fetched and committed as such; see `storage/delivery/acknowledgement.py`."""
         await withdraw_elsewhere(self._membership.orders, target_id, delivery_ids)
 
     # -- configuration -----------------------------------------------------------------------

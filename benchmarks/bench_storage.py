@@ -29,9 +29,9 @@ from protocols.messages import (
     Uplink,
 )
 from storage import open_database
+from storage.delivery.outbox import DeliveryOutcome, DeliveryState, Outbox, OutboxItem, outbox_items
 from storage.embedded_journal import EmbeddedJournal
 from storage.journal import EMBEDDED, JournalEntry
-from storage.outbox import DeliveryOutcome, DeliveryState, Outbox, OutboxItem, outbox_items
 from storage.results import DeliveryDraft, JobResult, JobState, MessageResult, ResultStore
 
 _MESSAGES = {1: 2_000, 10: 10_000, 100: 30_000}

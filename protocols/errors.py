@@ -17,6 +17,7 @@ The branches are drawn by what the catcher does, not by where the error comes fr
     |-- HubFull               back-pressure: try again after `retry_after_s`
     |-- StorageError
     |   |-- StorageUnavailable    retry the same work; nothing was lost
+    |   |   |-- StorageAway           nobody is there, or not yet: it may come back by itself
     |   |-- RowRefused            set this one row aside; the rest of its batch is fine
     |   |-- SchemaMismatch        a person must migrate
     |   |-- ClaimLost             let go of these partitions; another process goes on with them
@@ -120,6 +121,10 @@ class StorageError(TingbroError):
 class StorageUnavailable(StorageError):
     code = "storage_unavailable"
     retryable = True
+
+
+class StorageAway(StorageUnavailable):
+    code = "storage_away"
 
 
 class RowRefused(StorageError):

@@ -7,9 +7,11 @@ one clock only, inside the statement itself.
 
 from typing import Any
 
-from sqlalchemy import BigInteger
+from sqlalchemy import BigInteger, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
+
+from storage.database import Database, Reader
 
 
 class database_now(FunctionElement[int]):
@@ -29,3 +31,21 @@ def _on_sqlite(_element: database_now, _compiler: Any, **_options: Any) -> str:
 def _on_postgresql(_element: database_now, _compiler: Any, **_options: Any) -> str:
     # now() stands still from the start of the transaction, which may have waited for a row.
     return "(CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT))"
+
+
+_READ = select(database_now().label("now"))
+
+
+async def read_database_clock(database: Database) -> int:
+    """Return the time in microseconds UTC, as it was at some moment while this was awaited.
+
+    Raises:
+        StorageUnavailable: there is no telling.
+    """
+
+    def unit(reader: Reader) -> int:
+        row = reader.fetch_one(_READ)
+        assert row is not None, "a clock always tells"
+        return int(row.now)
+
+    return await database.read(unit)

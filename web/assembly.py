@@ -13,14 +13,16 @@ from actors.house import HOUSEKEEPING
 from actors.hub import Hub, HubSettings
 from actors.leased_ownership import LeasedOwnership, boot_time_s
 from actors.membership import Membership
+from actors.runtime import ActorSystem, Clock, SystemClock
+from actors.shared_clock import SharedClock
 from actors.stores import Stores
 from actors.web_hub import WebHub, WebStores
 from protocols.adapters import AdapterLimits
 from protocols.decoders import DecoderPool, DecoderSettings
 from protocols.errors import InvalidSettings
-from protocols.targets import TargetResources
-from protocols.targets.guard import Guard
-from protocols.targets.http_session import http_session
+from protocols.targets import TargetResources, discover
+from protocols.targets.guarding.guard import Guard
+from protocols.targets.http.session import http_session
 from storage import Database, open_database
 from storage.deferred import DeferredStore
 from storage.device_keys import DeviceKeys
@@ -64,18 +66,21 @@ async def opened(
 
 
 @contextlib.asynccontextmanager
-async def target_resources(settings: Settings) -> AsyncIterator[TargetResources]:
+async def target_resources(settings: Settings, clock: Clock) -> AsyncIterator[TargetResources]:
     """What data targets share, kept by the operator's rules to where they may be."""
+    discover()  # The first data target would import all kinds of them while the hub runs.
     guard = Guard(settings.targets)
     async with http_session(VERSION, guard=guard) as session:
-        yield TargetResources(http_session=session, guard=guard)
+        yield TargetResources(
+            http_session=session, guard=guard, clock_s=lambda: clock.now().timestamp()
+        )
 
 
 @contextlib.asynccontextmanager
 async def whole_hub(settings: Settings, database: Database, box: SecretBox) -> AsyncIterator[Hub]:
     """A hub in one process, its journal in the database."""
     journal = EmbeddedJournal(database)
-    async with target_resources(settings) as resources:
+    async with target_resources(settings, SystemClock()) as resources:
         yield Hub(
             Stores.on(database, journal=journal, appender=journal, box=box),
             pool=_decoders(settings.decoder_workers),
@@ -98,19 +103,24 @@ async def worker_hub(
         LeaseStore(database, identity.process_id, monotonic=boot_time_s), monotonic=boot_time_s
     )
     publisher = DecodedPublisher(kafka)
-    async with target_resources(settings) as resources:
+    clock = await _shared_clock(database)
+    async with target_resources(settings, clock) as resources:
         try:
             yield Hub(
-                Stores.on(database, journal=reader, appender=None, box=box),
+                Stores.on(database, journal=reader, appender=None, box=box, now=clock.now),
                 pool=_decoders(settings.decoder_workers),
                 target_resources=resources,
                 settings=_hub_settings(settings),
                 ownership=ownership,
                 signals=open_signals(settings.storage.database_url),
                 membership=Membership.on(
-                    database, identity, keeps_house=lambda: ownership.holds(HOUSEKEEPING)
+                    database,
+                    identity,
+                    keeps_house=lambda: ownership.holds(HOUSEKEEPING),
+                    clock=clock,
                 ),
                 publish=publisher.publish,
+                system=ActorSystem(name="hub", clock=clock),
             )
         finally:
             await publisher.stop()
@@ -121,6 +131,7 @@ async def web_hub(
     settings: Settings, kafka: KafkaSettings, database: Database, identity: ProcessIdentity
 ) -> AsyncIterator[WebHub]:
     """A hub that takes messages in and answers for the others."""
+    clock = await _shared_clock(database)
     async with KafkaAppender(database, kafka) as appender:
         yield WebHub(
             WebStores(
@@ -131,7 +142,8 @@ async def web_hub(
                 device_keys=DeviceKeys(database),
             ),
             pool=_decoders(_TRIAL_WORKERS),
-            membership=Membership.on(database, identity),
+            membership=Membership.on(database, identity, clock=clock),
+            system=ActorSystem(name="hub", clock=clock),
             limits=AdapterLimits(max_body_bytes=settings.http.max_body_bytes),
         )
 
@@ -144,6 +156,12 @@ async def started(hub: StartedHub, settings: Settings) -> AsyncIterator[None]:
         yield
     finally:
         await hub.stop(timeout_s=settings.shutdown_timeout_s * (1 - REQUESTS_SHARE))
+
+
+async def _shared_clock(database: Database) -> SharedClock:
+    clock = SharedClock(database, boot_time_s)
+    await clock.adjust()
+    return clock
 
 
 def kafka_of(variables: KafkaVariables) -> KafkaSettings:

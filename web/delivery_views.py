@@ -14,7 +14,7 @@ import orjson
 from aiohttp.web import Response
 
 from storage.database import Row
-from storage.dead_letters import DeadLetter
+from storage.delivery.dead_letters import DeadLetter
 from storage.instants import instant
 from storage.repositories.attempts import Attempt
 from web.answers import json_bytes_response
@@ -47,7 +47,7 @@ def unacknowledged_view(row: Row) -> Shown:
     shown = _delivery_view(row)
     shown["nextAttemptAt"] = _iso(row.next_at)
     shown["leasedUntil"] = _iso(row.leased_until)
-    shown["lastError"] = row.last_error if row.attempts else None
+    shown["lastError"] = row.last_error
     shown["contentType"] = _CONTENT_TYPE
     shown["payload"] = orjson.Fragment(bytes(row.body))
     return shown

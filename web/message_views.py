@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import orjson
 
-from storage.deliveries import DeliveryState
+from storage.delivery.deliveries import DeliveryState
 from storage.message_lists import MessageSummary
 from storage.message_result import JobState
 from storage.message_way import Attempt, DeliveryWay, Job, MessageWay, Place

@@ -12,7 +12,7 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, TypeVar
@@ -20,8 +20,8 @@ from typing import Final, TypeVar
 import structlog
 from aiohttp.web import ServerRunner, SockSite
 
-from actors.runtime import ActorSystem
-from protocols.errors import StorageUnavailable
+from actors.runtime import ActorSystem, Clock
+from protocols.errors import StorageAway, StorageUnavailable
 from protocols.targets import TargetResources
 from storage import Database
 from storage.processes import ProcessIdentity, ProcessRole
@@ -29,7 +29,7 @@ from storage.sealing import SecretBox
 from web import assembly
 from web.administrators import ensure_administrator
 from web.app import build_server
-from web.events import HUB_FAIL, HUB_READY, HUB_SHUT_DOWN
+from web.events import HUB_AWAIT_DATABASE, HUB_FAIL, HUB_READY, HUB_SHUT_DOWN
 from web.hub_port import HubPort
 from web.interpreter import settle_heap, share_lock
 from web.listening import claimed_port
@@ -40,9 +40,12 @@ from web.secret_sealing import seal_stored_secrets
 from web.services import Services, WebSettings
 from web.settings import Settings, TlsSettings
 from web.version import VERSION
+from web.waiting_room import waiting_room
 
 # Devices that connect at once, as they do after an outage, wait their turn instead of being refused.
 _BACKLOG: Final = 1024
+# Between two looks for a server that is away; each look takes up to the time for connecting.
+_DATABASE_RETRY_S: Final = 1.0
 
 T = TypeVar("T")
 
@@ -69,7 +72,7 @@ async def run(settings: Settings) -> None:
         hub = await stack.enter_async_context(assembly.whole_hub(settings, database, box))
         await _enter(stack, assembly.started(hub, settings), stopping)
         await stack.enter_async_context(
-            _http(settings, database, hub, hub.target_resources, box, sockets)
+            _http(settings, database, hub, hub.target_resources, box, sockets, hub.system.clock)
         )
         await _serve(settings.http.base_url, hub.system, stopping)
 
@@ -81,16 +84,24 @@ async def run_web(settings: Settings) -> None:
     identity = _identity(settings, Role.WEB)
     async with _process() as (stack, stopping):
         sockets = stack.enter_context(claimed_port(settings.http.host, settings.http.port))
-        database = await stack.enter_async_context(
-            assembly.opened(settings, is_shared=True, migrate=False)
-        )
-        await check_handed_over(database)
-        await _ensure_administrator(settings, database)
-        box = await _secret_box(settings, database)
-        hub = await stack.enter_async_context(assembly.web_hub(settings, kafka, database, identity))
-        await _enter(stack, assembly.started(hub, settings), stopping)
-        resources = await stack.enter_async_context(assembly.target_resources(settings))
-        await stack.enter_async_context(_http(settings, database, hub, resources, box, sockets))
+        async with contextlib.AsyncExitStack() as meanwhile:
+
+            async def turn_away(reason: str) -> None:
+                room = waiting_room(reason, sockets, ssl_context=_tls(settings.http.tls))
+                await meanwhile.enter_async_context(room)
+
+            database = await _fleet_database(settings, stack, stopping, turn_away)
+            await _ensure_administrator(settings, database)
+            box = await _secret_box(settings, database)
+            hub = await stack.enter_async_context(
+                assembly.web_hub(settings, kafka, database, identity)
+            )
+            await _enter(stack, assembly.started(hub, settings), stopping)
+            clock = hub.system.clock
+            resources = await stack.enter_async_context(assembly.target_resources(settings, clock))
+            await stack.enter_async_context(
+                _http(settings, database, hub, resources, box, sockets, clock)
+            )
         await _serve(settings.http.base_url, hub.system, stopping)
 
 
@@ -100,10 +111,7 @@ async def run_worker(settings: Settings) -> None:
     kafka = assembly.kafka_of(settings.kafka)
     identity = _identity(settings, Role.WORKER)
     async with _process() as (stack, stopping):
-        database = await stack.enter_async_context(
-            assembly.opened(settings, is_shared=True, migrate=False)
-        )
-        await check_handed_over(database)
+        database = await _fleet_database(settings, stack, stopping)
         box = await _secret_box(settings, database)
         hub = await stack.enter_async_context(
             assembly.worker_hub(settings, kafka, database, identity, box)
@@ -145,6 +153,39 @@ async def _enter(
         await asyncio.wait((entering,))
         raise _Stopped
     entering.result()
+
+
+async def _fleet_database(
+    settings: Settings,
+    stack: contextlib.AsyncExitStack,
+    stopping: asyncio.Event,
+    when_away: Callable[[str], Awaitable[None]] | None = None,
+) -> Database:
+    """Open what the processes of a fleet share, once it is there: they start in any order.
+
+    Args:
+        when_away: called once, with a sentence, should the server be away.
+    """
+    is_told = False
+    while not stopping.is_set():
+        async with contextlib.AsyncExitStack() as attempt:
+            try:
+                database = await attempt.enter_async_context(
+                    assembly.opened(settings, is_shared=True, migrate=False)
+                )
+                await check_handed_over(database)
+            except StorageAway as error:
+                if not is_told:
+                    _log.warning(HUB_AWAIT_DATABASE, reason=str(error))
+                    if when_away is not None:
+                        await when_away(str(error))
+                is_told = True
+            else:
+                stack.push_async_exit(attempt.pop_all())
+                return database
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), _DATABASE_RETRY_S)
+    raise _Stopped
 
 
 async def _serve(url: str | None, system: ActorSystem, stopping: asyncio.Event) -> None:
@@ -199,6 +240,7 @@ async def _http(
     target_resources: TargetResources,
     box: SecretBox,
     sockets: Sequence[socket.socket],
+    clock: Clock,
 ) -> AsyncIterator[None]:
     server = build_server(
         Services(
@@ -207,6 +249,7 @@ async def _http(
             target_resources=target_resources,
             settings=_web_settings(settings),
             box=box,
+            clock=clock.now,
         )
     )
     timeout_s = settings.shutdown_timeout_s * assembly.REQUESTS_SHARE

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from protocols.errors import InvalidSettings
-from protocols.targets.guard import DEFAULT_PORTS, GuardRules
+from protocols.targets.guarding.guard import DEFAULT_PORTS, GuardRules
 from web.environment import Environment, Network
 from web.kafka_settings import KafkaSettings, read_kafka
 from web.roles import Role, role_problems

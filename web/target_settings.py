@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from protocols.errors import InvalidInput
 from protocols.targets import Target, TargetResources, discover
 from protocols.targets.policy import parse_policy
 from protocols.targets.setting_names import (
@@ -79,13 +80,27 @@ def configuration(
         unused = unused_names(chosen)
     kept = {name: settings[name] for name in sorted(settings.keys() - unused)}
     found = {name: secrets[name] for name in sorted(secrets.keys() - unused) if secrets[name]}
-    parse_policy(kept, kind.ordering)
     if stored and SHOWN_KEYS in stored.fields.settings:
         kept[SHOWN_KEYS] = stored.fields.settings[SHOWN_KEYS]
     fields = DataTargetFields(name=body["name"], type=body["type"], settings=kept)
     wanted = TargetConfiguration(fields, found)
-    kind.from_settings(wanted.merged(), resources)
+    _check(kind, wanted, resources)
     return wanted
+
+
+def _check(kind: type[Target], wanted: TargetConfiguration, resources: TargetResources) -> None:
+    """Raises InvalidInput: everything that delivery and the kind find wrong, all of it at once."""
+    problems: list[str] = []
+    try:
+        parse_policy(wanted.fields.settings, kind.ordering)
+    except InvalidInput as error:
+        problems.append(str(error))
+    try:
+        kind.from_settings(wanted.merged(), resources)
+    except InvalidInput as error:
+        problems.append(str(error))
+    if problems:
+        raise InvalidInput(" ".join(problems))
 
 
 def _secret(body: Mapping[str, Any], stored: Mapping[str, object], name: str) -> object:

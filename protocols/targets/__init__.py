@@ -18,7 +18,7 @@ from protocols.targets._contract import (
     Target,
     TargetResources,
 )
-from protocols.targets._signing import (
+from protocols.targets.http.signing import (
     ROTATION_S,
     SigningAlgorithm,
     new_signing_secret,

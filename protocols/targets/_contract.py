@@ -12,7 +12,7 @@ import aiohttp
 from protocols.errors import DeliveryError
 from protocols.exchange import Exchange
 from protocols.messages import DeliveryId, DeviceId, MessageId
-from protocols.targets.guard import Guard
+from protocols.targets.guarding.guard import Guard
 from protocols.targets.policy import Ordering
 
 DECODED: Final = "uplink.decoded"

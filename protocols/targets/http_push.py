@@ -11,12 +11,12 @@ from typing import ClassVar, Self
 
 from protocols.errors import DeliveryError, DeliveryFault, DeliveryRetryable, InvalidInput
 from protocols.targets._contract import Delivered, Outcome, Push, Target, TargetResources
-from protocols.targets._envelope import CONTENT_TYPE, OVERHEAD_BYTES, batched, enveloped
-from protocols.targets._http_exchange import MAX_REQUEST_BYTES, Answer
-from protocols.targets._http_settings import HttpTargetSettings, parse_http_settings
-from protocols.targets._oauth import sender_for
-from protocols.targets._webhook_headers import WebhookHeaders
-from protocols.targets.guard import Guard
+from protocols.targets.guarding.guard import Guard
+from protocols.targets.http.envelope import CONTENT_TYPE, OVERHEAD_BYTES, batched, enveloped
+from protocols.targets.http.exchange import MAX_REQUEST_BYTES, Answer
+from protocols.targets.http.oauth import sender_for
+from protocols.targets.http.settings import HttpTargetSettings, parse_http_settings
+from protocols.targets.http.webhook_headers import WebhookHeaders
 from protocols.targets.policy import MAX_BATCH
 from protocols.targets.setting_names import HTTP_SECRETS, HTTP_SETTINGS
 

@@ -19,17 +19,22 @@ that it is written at once or never, and not behind those that the engine sends 
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Self
-
-from aiokafka.errors import KafkaError
+from dataclasses import replace
+from typing import ClassVar, Final, Self
 
 from protocols.exchange import Exchange
 from protocols.targets._contract import DECODED, Delivered, Outcome, Push, Target, TargetResources
-from protocols.targets._kafka_answers import error_of_exception, not_connected
-from protocols.targets._kafka_cluster import Cluster, TopicRefused
-from protocols.targets._kafka_records import Fate, Record, RecordWriter, Written
-from protocols.targets._kafka_settings import KafkaTargetSettings, RecordKey, parse_kafka_settings
+from protocols.targets.kafka_wire.cluster import Cluster
+from protocols.targets.kafka_wire.records import Fate, Record, RecordWriter, Written
+from protocols.targets.kafka_wire.settings import (
+    KafkaTargetSettings,
+    RecordKey,
+    parse_kafka_settings,
+)
 from protocols.targets.policy import MAX_BATCH
+
+# How much of the value whoever tries the target out gets to see.
+_SHOWN_BYTES: Final = 4_096
 
 
 class KafkaTarget(Target):
@@ -65,28 +70,24 @@ class KafkaTarget(Target):
         return cls(parse_kafka_settings(settings, resources.guard), resources)
 
     async def open(self) -> None:
-        """Find the topic, so that what is wrong is known before anything is sent."""
-        timeout_s = self._settings.timeout_s
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._cluster.topic()
-        except TimeoutError:
-            raise not_connected(timeout_s) from None
-        except (KafkaError, OSError, TopicRefused) as error:
-            await self._cluster.close()
-            raise error_of_exception(error) from error
+        """Nothing to do: brokers are connected to when there is something to write.
+
+        So one that cannot be reached is a failed attempt, whose reason stands in the target's log.
+        """
 
     async def deliver(self, batch: Sequence[Push]) -> Sequence[Outcome]:
         started_s = time.perf_counter()
+        records = [self._record(push) for push in batch]
         fates: list[Fate] = []
         try:
             async with asyncio.timeout(self._settings.timeout_s):
-                await self._writer.write([self._record(push) for push in batch], fates)
+                await self._writer.write(records, fates)
         except TimeoutError:
             pass  # What is known by then is in the fates.
         duration_s = time.perf_counter() - started_s
         return [
-            self._outcome(push, fate, duration_s) for push, fate in zip(batch, fates, strict=True)
+            self._outcome(push, record, fate, duration_s)
+            for push, record, fate in zip(batch, records, fates, strict=True)
         ]
 
     async def close(self) -> None:
@@ -98,13 +99,14 @@ class KafkaTarget(Target):
             "webhook-id": push.delivery_id,
             "webhook-timestamp": str(int(now_s)),
             "tingbro-message-id": push.message_id,
-            "tingbro-device-id": str(push.device_id),
             "content-type": push.content_type,
         }
+        if push.event_type == DECODED:
+            headers["tingbro-device-id"] = str(push.device_id)
+        else:
+            headers["tingbro-event-type"] = push.event_type
         if push.is_replay:
             headers["tingbro-replay"] = "1"
-        if push.event_type != DECODED:
-            headers["tingbro-event-type"] = push.event_type
         key: str | None
         match self._settings.key:
             case RecordKey.DEVICE:
@@ -120,22 +122,32 @@ class KafkaTarget(Target):
             timestamp_ms=int(now_s * 1_000),
         )
 
-    def _outcome(self, push: Push, fate: Fate, duration_s: float) -> Outcome:
-        if isinstance(fate, Written) and not push.is_test:
-            return Delivered(duration_s=duration_s)
-        exchange = Exchange(
-            url=f"kafka://{self._servers}/{self._settings.topic}",
-            address=fate.address if isinstance(fate, Written) else None,
-            sent_bytes=len(push.body),
-            response_excerpt=(
-                f"partition {fate.partition}, offset {fate.offset}"
-                if isinstance(fate, Written)
-                else None
-            ),
-            total_s=duration_s,
-        )
+    def _outcome(self, push: Push, record: Record, fate: Fate, duration_s: float) -> Outcome:
         if isinstance(fate, Written):
+            exchange = self._exchange(push, record, fate, duration_s) if push.is_test else None
             return Delivered(duration_s=duration_s, exchange=exchange)
         return type(fate)(
-            str(fate), fault=fate.fault, retry_after_s=fate.retry_after_s, exchange=exchange
+            str(fate),
+            fault=fate.fault,
+            retry_after_s=fate.retry_after_s,
+            exchange=self._exchange(push, record, None, duration_s),
         )
+
+    def _exchange(
+        self, push: Push, record: Record, written: Written | None, duration_s: float
+    ) -> Exchange:
+        exchange = Exchange(
+            url=f"kafka://{self._servers}/{self._settings.topic}",
+            sent_bytes=len(record.value),
+            total_s=duration_s,
+        )
+        if written is not None:
+            place = f"partition {written.partition}, offset {written.offset}"
+            exchange = replace(exchange, address=written.address, response_excerpt=place)
+        if push.is_test:
+            exchange = replace(
+                exchange,
+                request_headers={name: value.decode() for name, value in record.headers},
+                request_body=record.value[:_SHOWN_BYTES].decode(errors="replace"),
+            )
+        return exchange

@@ -24,18 +24,18 @@ from multidict import istr
 
 from protocols.errors import DeliveryError, DeliveryFault, DeliveryRefused, DeliveryRetryable
 from protocols.targets._contract import Delivered, Outcome, Push, Target, TargetResources
-from protocols.targets._http_exchange import Answer
-from protocols.targets._ngsi_ld_answers import BatchResult, read_batch_result
-from protocols.targets._ngsi_ld_entities import array_of, read_entity_ids, shown
-from protocols.targets._ngsi_ld_progress import (
+from protocols.targets.entities.answers import BatchResult, read_batch_result
+from protocols.targets.entities.entities import array_of, read_entity_ids, shown
+from protocols.targets.entities.progress import (
     MAX_NAMED,
     Listing,
     Progress,
     ProgressMemory,
 )
-from protocols.targets._ngsi_ld_settings import NgsiLdSettings, parse_ngsi_ld_settings
-from protocols.targets._oauth import sender_for
-from protocols.targets._webhook_headers import WebhookHeaders
+from protocols.targets.entities.settings import NgsiLdSettings, parse_ngsi_ld_settings
+from protocols.targets.http.exchange import Answer
+from protocols.targets.http.oauth import sender_for
+from protocols.targets.http.webhook_headers import WebhookHeaders
 from protocols.targets.policy import Ordering
 from protocols.targets.setting_names import HTTP_SECRETS, HTTP_SETTINGS
 

@@ -48,6 +48,7 @@ async def open_producer(settings: KafkaSettings, topic: str) -> AIOKafkaProducer
         await whole(producer.client.bootstrap())
         async with asyncio.timeout(_START_TIMEOUT_S):
             await producer._sender.start()
+            _take_over(producer)
             await producer.partitions_for(topic)
     except (KafkaError, OSError, TimeoutError) as error:
         await end_producer(producer)
@@ -56,6 +57,21 @@ async def open_producer(settings: KafkaSettings, topic: str) -> AIOKafkaProducer
         await end_producer(producer)
         raise
     return producer
+
+
+def _take_over(producer: AIOKafkaProducer) -> None:
+    """See to what is to be done when the sender ends by an error of its own.
+
+    The library fails the batches, and then trips over a transaction that an idempotent producer has not.
+    """
+    sender, accumulator = producer._sender, producer._message_accumulator
+
+    def fail_batches(ended: "asyncio.Task[None]") -> None:
+        if not ended.cancelled() and (error := ended.exception()) is not None:
+            accumulator.fail_all(error)
+
+    sender.sender_task.remove_done_callback(sender._fail_all)
+    sender.sender_task.add_done_callback(fail_batches)
 
 
 async def end_producer(producer: AIOKafkaProducer) -> None:

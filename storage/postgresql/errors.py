@@ -5,11 +5,17 @@ The server's primary message is passed on, never its details, which quote the ro
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import psycopg2
 
-from protocols.errors import Conflict, RowRefused, StorageError, StorageUnavailable
+from protocols.errors import (
+    Conflict,
+    RowRefused,
+    StorageAway,
+    StorageError,
+    StorageUnavailable,
+)
 from storage.group_commit import Contended
 
 # Source: PostgreSQL, Appendix A, error codes.
@@ -38,6 +44,8 @@ _SENTENCES = {
 # Classes: connection lost, resources, intervention of an operator, the server's own system.
 _UNAVAILABLE_CLASSES = {"08", "53", "57", "58", "XX"}
 _REFUSED_CLASSES = {"22", "23"}
+# Of those, what a server says that will take sessions again without anybody's help.
+_PASSING: Final = {"53300", "57P01", "57P02", "57P03"}
 # A server that refuses a session says so in words only; these are the ones it has in English.
 _REFUSALS = {
     "too many clients": "53300",
@@ -75,7 +83,8 @@ def unreachable(error: BaseException, where: object) -> StorageUnavailable:
     if code is None:
         code = next((code for words, code in _REFUSALS.items() if words in str(error)), None)
     sentence = _SENTENCES.get(code or "", "It cannot be reached: check the URL and the network.")
-    return StorageUnavailable(f"{_capitalized(where)}: {sentence} ({text})")
+    kind = StorageAway if code is None or code in _PASSING else StorageUnavailable
+    return kind(f"{_capitalized(where)}: {sentence} ({text})")
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """How data targets fare: read for those who ask, and reset by people.
 
-The rows are written by who sends (`storage/target_health.py`); here a person only switches a target
+The rows are written by who sends (`storage/delivery/target_health.py`); here a person only switches a target
 off and on again.
 """
 

@@ -15,8 +15,8 @@ from protocols.messages import (
     TargetId,
     Uplink,
 )
+from storage.delivery.outbox import OutboxItem
 from storage.journal import JournalEntry
-from storage.outbox import OutboxItem
 from storage.plans import DevicePlan, Route
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

@@ -17,8 +17,8 @@ from storage import Database, open_database
 from storage.copying import CopyReport, copy_database
 from storage.copying.pages import PAGE_BYTES
 from storage.database import Reader, Transaction
+from storage.delivery.outbox import DeliveryState
 from storage.ledger import Ledger
-from storage.outbox import DeliveryState
 from storage.processes import ProcessIdentity, ProcessRegistry, ProcessRole
 from storage.results import JobState
 from storage.tables import load_tables

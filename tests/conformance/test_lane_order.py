@@ -3,7 +3,7 @@
 import pytest
 
 from protocols.targets.policy import Ordering
-from storage.outbox import DeliveryState
+from storage.delivery.outbox import DeliveryState
 from tests.support.pipeline import TARGET, Pipeline, outcome, result, uplink
 
 

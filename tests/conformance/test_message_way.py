@@ -8,7 +8,7 @@ from protocols.errors import InvalidInput, NotFound
 from protocols.identifiers import new_message_id
 from protocols.messages import TargetId
 from storage.database import BulkInsert, Transaction
-from storage.deliveries import DeliveryState
+from storage.delivery.deliveries import DeliveryState
 from storage.instants import microseconds
 from storage.message_lists import MessageFilter, MessagePage, list_page
 from storage.message_way import MessageWay, Place, find

@@ -10,9 +10,9 @@ from protocols.errors import LeaseLost
 from protocols.messages import TargetId
 from storage import Database
 from storage.database import Transaction
+from storage.delivery.outbox import DeliveryState, OutboxItem
 from storage.instants import microseconds
 from storage.leases import Lease, LeaseStore
-from storage.outbox import DeliveryState, OutboxItem
 from storage.results import JobState
 from storage.tables.entities import application, data_target, organization
 from storage.tables.pipeline import delivery_attempt

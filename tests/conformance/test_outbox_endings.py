@@ -11,13 +11,13 @@ from protocols.identifiers import new_delivery_id
 from protocols.messages import TargetId
 from protocols.targets.policy import Ordering
 from storage.database import Transaction
-from storage.outbox import DeliveryState, OutboxItem, TargetNote
+from storage.delivery.outbox import DeliveryState, OutboxItem, TargetNote
+from storage.delivery.target_events import NewEvent, TargetEventType
+from storage.delivery.target_health import TargetHealth
 from storage.retention import Retention, RetentionKind
 from storage.tables.entities import application, data_target, organization
 from storage.tables.pipeline import delivery
 from storage.tables.targets import target_event
-from storage.target_events import NewEvent, TargetEventType
-from storage.target_health import TargetHealth
 from tests.support.pipeline import NOW, TARGET, Pipeline, outcome, result, uplink
 
 LISTENER = TargetId(8)

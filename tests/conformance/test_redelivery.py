@@ -9,12 +9,13 @@ from sqlalchemy import delete, select
 
 from protocols.errors import Conflict
 from protocols.messages import DeviceId, TargetId
-from storage import Database, redelivery, redelivery_slices
+from storage import Database
 from storage.database import Transaction
+from storage.delivery import redelivery, redelivery_slices
+from storage.delivery.outbox import DeliveryState, OutboxItem
+from storage.delivery.redelivery import SETTLED, Redelivery, RedeliveryState, Wish
+from storage.delivery.redelivery_slices import RedeliverySlices
 from storage.instants import microseconds
-from storage.outbox import DeliveryState, OutboxItem
-from storage.redelivery import SETTLED, Redelivery, RedeliveryState, Wish
-from storage.redelivery_slices import RedeliverySlices
 from storage.tables.entities import data_target
 from storage.tables.pipeline import delivery, message_job
 from storage.tables.targets import target_health

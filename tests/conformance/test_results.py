@@ -7,9 +7,9 @@ from sqlalchemy import delete, select, update
 
 from protocols.messages import DecoderId, DeviceId, TargetId
 from storage import Database
+from storage.delivery.outbox import outbox_items
 from storage.device_state import DeviceStates
 from storage.journal import EMBEDDED
-from storage.outbox import outbox_items
 from storage.results import JobState, MessageResult
 from storage.tables.pipeline import ledger, message, message_job, set_aside
 from storage.uplinks import uplink_of

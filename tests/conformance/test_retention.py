@@ -5,10 +5,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from protocols.messages import DeviceId, TargetId
-from storage import Database, redelivery, retention
+from storage import Database, retention
 from storage.database import Transaction
-from storage.outbox import DeliveryState
-from storage.redelivery import Wish
+from storage.delivery import redelivery
+from storage.delivery.outbox import DeliveryState
+from storage.delivery.redelivery import Wish
 from storage.repositories import attempts
 from storage.results import JobState
 from storage.retention import Retention, RetentionKind

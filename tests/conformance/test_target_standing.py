@@ -4,9 +4,9 @@ from datetime import timedelta
 
 from actors.metrics import target_metrics
 from protocols.messages import TargetId
-from storage.outbox import TargetNote
-from storage.target_health import TargetHealth
-from storage.target_standing import TargetStanding, TargetStandings
+from storage.delivery.outbox import TargetNote
+from storage.delivery.target_health import TargetHealth
+from storage.delivery.target_standing import TargetStanding, TargetStandings
 from tests.support.pipeline import NOW, TARGET, Pipeline, outcome, result, uplink
 
 OTHER = TargetId(8)

@@ -7,7 +7,7 @@ import pytest
 
 from protocols.errors import DeliveryError
 from protocols.targets import Delivered, Target, TargetResources, discover
-from protocols.targets.http_session import http_session
+from protocols.targets.http.session import http_session
 from tests.conformance.targets import TargetHarness, harness_of
 from tests.support.guards import loopback_guard
 from web.target_trials import TargetTrial, TargetTrials, Tried

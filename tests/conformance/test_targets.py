@@ -14,7 +14,7 @@ from protocols.errors import DeliveryError, DeliveryFault, InvalidInput
 from protocols.identifiers import new_delivery_id, new_message_id
 from protocols.messages import DeviceId
 from protocols.targets import Delivered, Push, Target, TargetResources, discover
-from protocols.targets.http_session import http_session
+from protocols.targets.http.session import http_session
 from protocols.targets.policy import MAX_BATCH, Ordering
 from protocols.targets.setting_names import COMMON_SETTINGS, SIGNING_KEYS
 from tests.conformance.targets import ReceivedPush, TargetHarness, harness_of

@@ -9,17 +9,17 @@ from sqlalchemy import select
 from protocols.errors import InvalidInput
 from protocols.identifiers import new_delivery_id
 from protocols.messages import OrganizationId, TargetId
-from storage import unacknowledged
-from storage.acknowledgement import Acknowledgements
 from storage.database import BulkInsert, Row, Transaction
-from storage.deliveries import STRICT_LANE
+from storage.delivery import unacknowledged
+from storage.delivery.acknowledgement import Acknowledgements
+from storage.delivery.deliveries import STRICT_LANE
+from storage.delivery.outbox import DeliveryState
+from storage.delivery.pull_cursor import PullCursor
+from storage.delivery.unacknowledged import COUNTED_TO, PullPage, PullQuery, Unacknowledged
 from storage.instants import microseconds
-from storage.outbox import DeliveryState
-from storage.pull_cursor import PullCursor
 from storage.results import JobState
 from storage.tables.pipeline import delivery, delivery_attempt, delivery_lane
 from storage.tables.targets import target_event
-from storage.unacknowledged import COUNTED_TO, PullPage, PullQuery, Unacknowledged
 from tests.conformance.test_outbox import fail, fill, last_message_at, make_target
 from tests.support.pipeline import NOW, TARGET, Pipeline, job, outcome, result, uplink
 

@@ -12,7 +12,7 @@ from standardwebhooks import Webhook
 
 from protocols.targets.policy import MAX_IN_FLIGHT
 from protocols.targets.schedule import DELAYS_S
-from storage.target_events import TargetEventType
+from storage.delivery.target_events import TargetEventType
 from tests.support.city import City
 from tests.support.hub_client import HubClient
 from tests.support.hub_process import ROOT, HubProcess

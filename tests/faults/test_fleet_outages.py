@@ -1,8 +1,9 @@
 """What a fleet does while Kafka, PostgreSQL or a network is away, as its devices and operators see it."""
 
 import asyncio
+import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -10,16 +11,22 @@ from typing import Any, Final
 import psycopg2
 import pytest
 
+from tests.faults.kept_rows import assert_kept_once
+from tests.faults.scene import DECODER
 from tests.support.city import City
 from tests.support.fleet import Fleet
 from tests.support.hub_client import Answer, Device, HubClient
+from tests.support.hub_process import HubProcess
 from tests.support.kafka import KafkaBroker
+from tests.support.load import Load
 from tests.support.loopback_proxy import LoopbackProxy
 from tests.support.postgresql import PostgresqlServer
 from tests.support.receivers import Receiver
 
 _OUTAGE_S: Final = 60.0
 _PATIENCE_S: Final = 60.0
+_DEVICES: Final = 8
+_PAUSE_S: Final = 0.1
 _EXPECTED: Final = ("database.write.fail", "writer.results.wait", "actor.instance.abandon")
 
 
@@ -61,28 +68,34 @@ def new_fleet(directory: Path, server: PostgresqlServer, broker: KafkaBroker, **
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(240)
-async def test_fleet_without_kafka_refuses_messages_says_why_and_recovers_by_itself(
+@pytest.mark.timeout(300)
+async def test_fleet_without_kafka_for_a_minute_refuses_messages_says_why_and_loses_none(
     tmp_path: Path, own_postgresql: PostgresqlServer, own_kafka_broker: KafkaBroker
 ) -> None:
     fleet = new_fleet(tmp_path, own_postgresql, own_kafka_broker, workers=1)
     async with Receiver() as receiver, running(fleet) as (client, city):
+        load = await loaded(city, receiver)
         device = await city.connected_device(receiver.url)
-        await client.send(device, {"n": 1})
-        await receiver.wait_for(1)
+        load.start()
+        await until(lambda: reached(load, 100))
 
         # In the middle: whoever waits is told within seconds, and then at once.
         own_kafka_broker.kill()
-        began_s = time.monotonic()
+        killed_s = began_s = time.monotonic()
         refused = await post(client, device, 2)
         assert (refused.status, refused.headers["Retry-After"].isdecimal()) == (503, True)
         assert time.monotonic() - began_s < 12
-        began_s = time.monotonic()
-        assert (await post(client, device, 2)).status == 503
-        assert time.monotonic() - began_s < 1
+        taken = len(load.acknowledged)
+        refusals = 0
+        while time.monotonic() < killed_s + _OUTAGE_S:
+            assert (await post(client, device, 2)).status == 503
+            refusals += 1
+            await asyncio.sleep(0.5)
+        assert refusals > 30, "who is refused has to wait for it"
         ready = await client.request("GET", "/readyz")
         assert ready.status == 503
         assert [check["name"] for check in ready.body["checks"] if not check["ok"]] == ["journal"]
+        assert len(load.acknowledged) == taken, "something was taken that nobody keeps"
 
         # At the start: every process waits for it.
         for process in fleet.processes:
@@ -91,9 +104,28 @@ async def test_fleet_without_kafka_refuses_messages_says_why_and_recovers_by_its
         await until(lambda: answers(client))
         assert (await post(client, device, 2)).status == 503
         await asyncio.to_thread(own_kafka_broker.start)
-        await until(lambda: is_taken(client, device, 3))
-        await receiver.wait_for(2)
+        await until(lambda: reached(load, taken + 100))
         await asyncio.to_thread(fleet.workers[0].wait_until_ready)
+        await load.stop()
+        await until(lambda: arrived(receiver, load))
+        await city.settled(timeout_s=_PATIENCE_S)
+        assert await client.imbalance() == 0
+        assert_kept_once(fleet.database_url, load.acknowledged)
+
+
+async def loaded(city: City, receiver: Receiver) -> Load:
+    devices = [await city.device() for _ in range(_DEVICES)]
+    await city.client.connect(devices, await city.target(receiver.url), await city.decoder(DECODER))
+    return Load(city.client.url, devices, pause_s=_PAUSE_S)
+
+
+async def reached(load: Load, count: int) -> bool:
+    return len(load.acknowledged) >= count
+
+
+async def arrived(receiver: Receiver, load: Load) -> bool:
+    bodies = (json.loads(request.body) for request in receiver.requests)
+    return load.acknowledged <= {(body["device"], body["n"]) for body in bodies if "device" in body}
 
 
 async def answers(client: HubClient) -> bool:
@@ -135,6 +167,45 @@ async def test_fleet_without_postgresql_takes_messages_of_devices_it_knows_and_s
         await city.settled(timeout_s=_PATIENCE_S)
         assert await client.imbalance() == 0
         assert all(process.is_running for process in fleet.processes)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(240)
+async def test_fleet_that_is_started_before_postgresql_asks_for_patience_and_starts_by_itself(
+    tmp_path: Path, own_postgresql: PostgresqlServer, own_kafka_broker: KafkaBroker
+) -> None:
+    fleet = new_fleet(tmp_path, own_postgresql, own_kafka_broker, workers=2)
+    await asyncio.to_thread(fleet.migrate)
+    await asyncio.to_thread(own_postgresql.kill)
+    fleet.launch()
+    try:
+        async with HubClient(fleet.url) as client:
+            await until(lambda: answers(client))
+            refused = await client.post("some key", b'{"n":1}')
+            assert (refused.status, refused.headers["Retry-After"].isdecimal()) == (503, True)
+            ready = await client.request("GET", "/readyz")
+            assert (ready.status, ready.body["checks"][0]["name"]) == (503, "database")
+            health = await client.request("GET", "/healthz")
+            assert (health.status, "cannot be reached" in health.body["reason"]) == (503, True)
+            await until(lambda: say(fleet.workers, "hub.database.await"))
+
+            await asyncio.to_thread(own_postgresql.start)
+            for process in fleet.processes:
+                await asyncio.to_thread(process.wait_until_ready)
+            await client.login()
+            city = await City.found(client)
+            async with Receiver() as receiver:
+                await client.send(await city.connected_device(receiver.url), {"n": 1})
+                await receiver.wait_for(1)
+                await city.settled()
+            assert await client.imbalance() == 0
+            assert await is_well(client)
+    finally:
+        await asyncio.to_thread(fleet.__exit__, None, None, None)
+
+
+async def say(processes: Sequence[HubProcess], event: str) -> bool:
+    return all(event in process.log() for process in processes)
 
 
 @pytest.mark.faults

@@ -14,9 +14,9 @@ import pytest
 import structlog
 
 from storage import open_database
+from storage.delivery.outbox import outbox_items
 from storage.embedded_journal import EmbeddedJournal
 from storage.journal import EMBEDDED, JournalEntry
-from storage.outbox import outbox_items
 from storage.results import JobState, MessageResult
 from tests.support.pipeline import TARGET, Pipeline, job, outcome, pipeline_on, result, uplink
 

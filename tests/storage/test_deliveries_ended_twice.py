@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 import pytest
 
 from storage import Database, open_database
-from storage.acknowledgement import Acknowledgements
 from storage.database import Transaction
-from storage.outbox import DeliveryState, Outbox, OutboxItem
+from storage.delivery.acknowledgement import Acknowledgements
+from storage.delivery.outbox import DeliveryState, Outbox, OutboxItem
 from storage.retention import Retention, RetentionKind
 from tests.support.pipeline import NOW, TARGET, outcome, pipeline_on, result, uplink
 from tests.support.postgresql import PostgresqlServer

@@ -18,6 +18,7 @@ from protocols.errors import (
     InvalidSettings,
     RowRefused,
     SchemaMismatch,
+    StorageAway,
     StorageUnavailable,
 )
 from storage import Database, open_database
@@ -137,6 +138,17 @@ async def test_second_of_several_servers_is_found_by_writer_and_readers(
 
 async def test_database_that_does_not_exist_is_told(postgresql: PostgresqlServer) -> None:
     assert "no such database" in await refusal(open_database(postgresql.url("nowhere")))
+
+
+async def test_server_that_may_come_back_is_told_from_one_that_a_person_has_to_mend(
+    postgresql: PostgresqlServer,
+) -> None:
+    with pytest.raises(StorageAway):
+        await open_database(postgresql.url("hub", port=1)).open()
+    for url in (postgresql.url("nowhere"), postgresql.url("postgres", password=PASSWORD + "x")):
+        with pytest.raises(StorageUnavailable) as caught:
+            await open_database(url).open()
+        assert not isinstance(caught.value, StorageAway)
 
 
 async def test_server_that_is_away_is_told(postgresql: PostgresqlServer) -> None:

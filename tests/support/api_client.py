@@ -18,7 +18,7 @@ import orjson
 from aiohttp.web import ServerRunner, TCPSite
 
 from protocols.targets import TargetResources
-from protocols.targets.http_session import http_session
+from protocols.targets.http.session import http_session
 from storage import Database, open_database
 from storage.sealing import SecretBox
 from tests.support.fake_hub import FakeHub

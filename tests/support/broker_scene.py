@@ -12,7 +12,7 @@ from protocols.errors import DeliveryRefused, DeliveryRetryable
 from protocols.identifiers import new_delivery_id, new_message_id
 from protocols.messages import DeviceId
 from protocols.targets import Outcome, Push, TargetResources
-from protocols.targets.http_session import http_session
+from protocols.targets.http.session import http_session
 from protocols.targets.ngsi_ld import NgsiLdTarget
 from tests.support.guards import loopback_guard
 from tests.support.ngsi_ld_broker import CITY_CONTEXT, NgsiLdBroker, url_of

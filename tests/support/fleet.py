@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, Self
 from uuid import uuid4
 
+from tests.support import turned_clock
 from tests.support.hub_process import ROOT, HubProcess
 
 _MIGRATE_TIMEOUT_S: Final = 60
@@ -32,9 +33,11 @@ class Fleet:
         partitions: int = 6,
         worker_database_urls: Mapping[int, str] | None = None,
         settings: Mapping[str, str] | None = None,
+        clocks: Mapping[str, float] | None = None,
     ) -> None:
         """`worker_database_urls` are other ways to the same database, for some of the workers;
-        `settings`, named without the prefix, are for all processes."""
+        `settings`, named without the prefix, are for all processes; `clocks` says by how many seconds
+        those of some processes are ahead."""
         self.database_url = database_url
         self._settings = {
             "DATABASE_URL": database_url,
@@ -46,6 +49,7 @@ class Fleet:
             **(settings or {}),
         }
         self._directory = directory
+        self._clocks = clocks or {}
         self.web = self._process("web", "web")
         urls = worker_database_urls or {}
         self.workers = [
@@ -56,9 +60,9 @@ class Fleet:
 
     def __enter__(self) -> Self:
         self.migrate()
+        self.launch()
         for process in self.processes:
-            self._stack.enter_context(_Kept(process))
-        self.start()
+            process.wait_until_ready()
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -91,6 +95,12 @@ class Fleet:
         with ThreadPoolExecutor(len(starting) or 1) as pool:
             list(pool.map(HubProcess.start, starting))
 
+    def launch(self) -> None:
+        """Start every process and wait for none; `__exit__` ends them, as it does after `__enter__`."""
+        for process in self.processes:
+            self._stack.enter_context(_Kept(process))
+            process.launch()
+
     def add_worker(self) -> HubProcess:
         """Start one more worker and return it when it is ready."""
         worker = self._process("worker", f"worker{len(self.workers)}")
@@ -103,7 +113,9 @@ class Fleet:
         settings = {**self._settings, "PROCESS_NAME": name}
         if database_url is not None:
             settings["DATABASE_URL"] = database_url
-        return HubProcess(self._directory / name, role=role, settings=settings)
+        ahead_s = self._clocks.get(name)
+        variables = {} if ahead_s is None else turned_clock.variables(ahead_s)
+        return HubProcess(self._directory / name, role=role, settings=settings, variables=variables)
 
 
 class _Kept:

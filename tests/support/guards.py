@@ -3,7 +3,7 @@
 from ipaddress import ip_network
 from typing import Final
 
-from protocols.targets.guard import Guard, GuardRules
+from protocols.targets.guarding.guard import Guard, GuardRules
 
 LOOPBACK_RULES: Final = GuardRules(allow_networks=(ip_network("127.0.0.0/8"),), allow_http=True)
 

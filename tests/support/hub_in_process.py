@@ -20,14 +20,14 @@ from actors.runtime import ActorSystem
 from actors.stores import Stores
 from protocols.decoders import DecoderPool
 from protocols.targets import TargetResources
-from protocols.targets.http_session import http_session
+from protocols.targets.http.session import http_session
 from storage import Database, open_database
 from storage.database import Transaction
 from storage.deferred import DeferredStore
+from storage.delivery.outbox import Outbox
 from storage.embedded_journal import EmbeddedJournal
 from storage.journal import Cursors, JournalLimits, JournalReader
 from storage.ledger import Ledger, LedgerBalance
-from storage.outbox import Outbox
 from storage.processes import ProcessIdentity
 from storage.results import CommitReport, MessageResult, ResultStore
 from storage.sealing import SecretBox

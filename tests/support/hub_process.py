@@ -170,14 +170,17 @@ class HubProcess:
         """Everything that was printed for the user so far."""
         return self._output.read_text(encoding="utf-8")
 
+    def log(self) -> str:
+        """Everything that was logged so far."""
+        return self._log.read_text(encoding="utf-8", errors="replace")
+
     def allow_errors(self, *events: str) -> None:
         """These events may be logged as errors from here on."""
         self._allowed.update(events)
 
     def unexpected_lines(self) -> list[str]:
         """Log lines that no well-behaved run has: errors that nobody allowed, and tracebacks."""
-        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
-        return [line for line in lines if self._is_unexpected(line)]
+        return [line for line in self.log().splitlines() if self._is_unexpected(line)]
 
     def _is_unexpected(self, line: str) -> bool:
         try:

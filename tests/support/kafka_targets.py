@@ -6,14 +6,13 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import aiohttp
-import pytest
 
 from protocols.errors import DeliveryError
 from protocols.identifiers import new_delivery_id, new_message_id
 from protocols.messages import DeviceId
 from protocols.targets import Delivered, Outcome, Push, TargetResources
-from protocols.targets._name_lookup import NameLookup
-from protocols.targets.guard import Guard
+from protocols.targets.guarding.guard import Guard
+from protocols.targets.guarding.name_lookup import NameLookup
 from protocols.targets.kafka import KafkaTarget
 from tests.support.guards import LOOPBACK_RULES
 
@@ -69,12 +68,6 @@ async def failure_of_one(target: KafkaTarget, push: Push | None = None) -> Deliv
     assert isinstance(outcome, DeliveryError)
     assert str(outcome).endswith(".")
     return outcome
-
-
-async def refusal_to_open(target: KafkaTarget) -> DeliveryError:
-    with pytest.raises(DeliveryError, match=r"\.$") as caught:
-        await target.open()
-    return caught.value
 
 
 def assert_all_delivered(outcomes: Sequence[Outcome]) -> None:

@@ -39,8 +39,9 @@ class LoopbackProxy:
         """How long every piece of data takes, each way."""
         self.is_reachable = True
         """Where False, a new connection is closed at once."""
-        self.distort: Callable[[bytes], bytes | None] = _as_it_is
-        """What the client gets of each piece that the server sends; None ends the connection."""
+        self.distort: Callable[[bytes, bytes], bytes | None] = _as_it_is
+        """What the client gets, for the last that it sent and what the server answers; None ends the
+        connection."""
         self.connections = 0
         self.lost = asyncio.Event()
         """Set when the loss that was asked for has happened."""
@@ -120,13 +121,14 @@ class LoopbackProxy:
                 if self._loss is Loss.OF_REQUEST:
                     break
                 link.is_deaf = True
+            link.asked = data
             await _send(link.to_server, data)
         if not any(late is link for late, _ in self._late):
             self._end(link)
 
     async def _answers(self, link: "_Link", source: StreamReader) -> None:
         while data := await self._next(source):
-            distorted = self.distort(data)
+            distorted = self.distort(link.asked, data)
             if link.is_deaf or distorted is None:
                 break
             await _send(link.to_client, distorted)
@@ -155,14 +157,16 @@ class _Link:
         self.to_client = to_client
         self.to_server = to_server
         self.is_deaf = False
+        self.asked = b""
+        """What the client has sent last."""
 
     def end(self) -> None:
         self.to_client.transport.abort()
         self.to_server.transport.abort()
 
 
-def _as_it_is(data: bytes) -> bytes:
-    return data
+def _as_it_is(_asked: bytes, answer: bytes) -> bytes:
+    return answer
 
 
 async def _send(writer: StreamWriter, data: bytes) -> None:

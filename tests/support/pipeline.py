@@ -18,10 +18,10 @@ from protocols.messages import (
 )
 from storage import Database
 from storage.deferred import DeferredStore
+from storage.delivery.outbox import DeliveryOutcome, DeliveryState, Outbox, OutboxItem
 from storage.embedded_journal import EmbeddedJournal
 from storage.journal import EMBEDDED, Cursors, JournalEntry, JournalLimits, JournalReader
 from storage.ledger import Ledger, LedgerBalance
-from storage.outbox import DeliveryOutcome, DeliveryState, Outbox, OutboxItem
 from storage.results import (
     CommitReport,
     DeliveryDraft,

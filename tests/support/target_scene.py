@@ -9,14 +9,14 @@ from typing import Self
 
 from sqlalchemy import select
 
+from actors.delivery.target import CAPACITY, TargetActor
 from actors.runtime import ActorRef, ActorSystem, ChildSpec, VirtualClock
-from actors.target import CAPACITY, TargetActor
 from protocols.errors import DeliveryError, DeliveryFault, DeliveryRetryable
 from protocols.messages import DeliveryId, MessageId, TargetId
 from protocols.targets import Delivered, Outcome, Push, Target, TargetResources
 from protocols.targets.policy import DeliveryPolicy
 from storage import Database, open_database
-from storage.outbox import Outbox, OutboxItem, outbox_items
+from storage.delivery.outbox import Outbox, OutboxItem, outbox_items
 from storage.tables.pipeline import delivery
 from tests.support.database_in_virtual_time import DatabaseInVirtualTime
 from tests.support.pipeline import NOW, TARGET, Pipeline, pipeline_on, result, uplink

@@ -9,8 +9,8 @@ import aiohttp
 
 from protocols.errors import DeliveryError
 from protocols.targets import Outcome, TargetResources
+from protocols.targets.http.session import http_session
 from protocols.targets.http_push import HttpPushTarget
-from protocols.targets.http_session import http_session
 from tests.support import receivers
 from tests.support.guards import loopback_guard
 from tests.support.pushes import make_push

@@ -121,6 +121,10 @@ async def test_secret_is_removed_by_an_empty_text_and_by_another_way(
     [
         {"url": "ftp://example.org"},
         {"url": "https://user:pass@example.org"},
+        {"url": "https://169.254.169.254/latest/meta-data"},
+        {"url": "https://10.0.0.1"},
+        {"url": "https://2130706433"},
+        {"url": "https://example.org:25"},
         {"url": ""},
         {"timeout": 0},
         {"timeout": "soon"},
@@ -241,6 +245,14 @@ async def test_settings_of_delivery_that_cannot_be_used_are_refused(
     refused = await api.post("data-target", {**body, **wrong}, 400)
     (name,) = wrong
     assert name in str(refused["message"])
+
+
+async def test_all_that_is_wrong_is_said_at_once(api: Api, application: int) -> None:
+    wrong = {"url": "http://x.org", "timeout": 0, "maxInFlight": 0, "batchSize": 5}
+    body = {"name": "t", "type": "HTTP_PUSH", "applicationId": application}
+    refused = await api.post("data-target", {**body, **wrong, "url": "ftp://x.org"}, 400)
+    for name in wrong:
+        assert f"`{name}`" in refused["message"]
 
 
 async def test_target_without_an_address_is_for_pulling_from(api: Api, application: int) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import update
 from protocols.identifiers import new_message_id
 from protocols.messages import ApplicationId, DecoderId, TargetId, Uplink
 from storage.database import Transaction
-from storage.deliveries import DeliveryState
+from storage.delivery.deliveries import DeliveryState
 from storage.results import JobState
 from storage.tables.pipeline import delivery_attempt
 from tests.support.api_client import Api

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from storage import redelivery
 from storage.database import Transaction
+from storage.delivery import redelivery
+from storage.delivery.redelivery_slices import RedeliverySlices
 from storage.instants import microseconds
-from storage.redelivery_slices import RedeliverySlices
 from storage.repositories import EVERYWHERE, Page, audit
 from storage.tables.targets import target_health
 from tests.support.api_client import START, Api

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from protocols.errors import InvalidSettings
-from protocols.targets.guard import GuardRules
+from protocols.targets.guarding.guard import GuardRules
 from web.secret_key import load_or_create_secret_key
 from web.settings import LogFormat, read_settings
 from web.variables import PREFIX, VARIABLES, page

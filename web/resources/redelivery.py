@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from storage import redelivery
 from storage.database import Reader, Transaction
-from storage.deliveries import DeliveryState
-from storage.redelivery import SETTLED, Redelivery, RedeliveryState, Wish
+from storage.delivery import redelivery
+from storage.delivery.deliveries import DeliveryState
+from storage.delivery.redelivery import SETTLED, Redelivery, RedeliveryState, Wish
 from storage.repositories import Author, data_targets
 from storage.repositories.data_targets import DataTarget
 from web.access import Needs

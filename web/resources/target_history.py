@@ -6,9 +6,9 @@ from typing import Any, TypeVar
 import orjson
 from aiohttp.web import Response
 
-from storage import dead_letters
 from storage.database import Reader
-from storage.dead_letters import DeadLetter, DeadLetterQuery
+from storage.delivery import dead_letters
+from storage.delivery.dead_letters import DeadLetter, DeadLetterQuery
 from storage.repositories import attempts, data_targets, target_events
 from web.access import Needs
 from web.answers import json_bytes_response

@@ -7,12 +7,12 @@ from typing import Any
 from aiohttp.web import Response
 
 from protocols.errors import InvalidInput
-from storage.acknowledgement import Acknowledged, Acknowledgements
 from storage.database import Reader
-from storage.pull_cursor import PullCursor
+from storage.delivery.acknowledgement import Acknowledged, Acknowledgements
+from storage.delivery.pull_cursor import PullCursor
+from storage.delivery.unacknowledged import COUNTED_TO, Backlog, PullPage, PullQuery, Unacknowledged
 from storage.repositories import data_targets
 from storage.repositories.data_targets import DataTarget
-from storage.unacknowledged import COUNTED_TO, Backlog, PullPage, PullQuery, Unacknowledged
 from web.access import Needs
 from web.call import Call
 from web.delivery_views import age_s, page_response, unacknowledged_view

@@ -6,7 +6,12 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, pre_load, validate, validates_schema
 
-from storage.redelivery import DEAD_LETTERS, DEFAULT_RATE_PER_S, LARGEST_RATE_PER_S, SETTLED
+from storage.delivery.redelivery import (
+    DEAD_LETTERS,
+    DEFAULT_RATE_PER_S,
+    LARGEST_RATE_PER_S,
+    SETTLED,
+)
 from web.schemas.fields import ApiSchema, Flag, Id, IdAndNameSchema, Instant
 from web.schemas.listing import QueryId, QuerySchema
 

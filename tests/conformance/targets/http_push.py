@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from protocols.targets._signing import SigningAlgorithm, new_signing_secret
+from protocols.targets.http.signing import SigningAlgorithm, new_signing_secret
 from tests.conformance.targets import ReceivedPush, TargetHarness
 from tests.support import receivers
 from tests.support.receivers import Answer, Receiver

@@ -13,6 +13,10 @@ from tests.support.loopback_proxy import LoopbackProxy
 
 NEEDS = ("kafka_broker", "kafka_doors")
 
+# Where a request says what it asks for, behind its length.
+_KEY = slice(4, 6)
+_PRODUCE = b"\x00\x00"
+
 FAULTS: dict[str, Callable[[bytes], bytes | None]] = {
     "never answers": lambda _: b"",
     "closes instead of answering": lambda _: None,
@@ -32,8 +36,11 @@ async def harness(
     async with LoopbackProxy(kafka_doors.port(Door.PROXIED), port=kafka_doors.proxy_port) as proxy:
 
         def distort(change: Callable[[bytes], bytes | None]) -> Callable[[], Awaitable[None]]:
+            def of_records(asked: bytes, answer: bytes) -> bytes | None:
+                return change(answer) if asked[_KEY] == _PRODUCE else answer
+
             async def strike() -> None:
-                proxy.distort = change
+                proxy.distort = of_records
 
             return strike
 

@@ -21,10 +21,10 @@ from protocols.errors import (
 from protocols.identifiers import new_delivery_id, new_message_id
 from protocols.messages import DeliveryId, DeviceId
 from protocols.targets import Delivered, Push, TargetResources
-from protocols.targets._envelope import OVERHEAD_BYTES, batched
-from protocols.targets._signing import SigningAlgorithm, new_signing_secret
+from protocols.targets.http.envelope import OVERHEAD_BYTES, batched
+from protocols.targets.http.session import http_session
+from protocols.targets.http.signing import SigningAlgorithm, new_signing_secret
 from protocols.targets.http_push import HttpPushTarget
-from protocols.targets.http_session import http_session
 from protocols.targets.policy import MAX_BATCH
 from tests.support import receivers
 from tests.support.guards import loopback_guard

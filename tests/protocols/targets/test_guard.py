@@ -16,8 +16,8 @@ from protocols.errors import (
     DeliveryRetryable,
     InvalidInput,
 )
-from protocols.targets._name_lookup import NameLookup
-from protocols.targets.guard import Guard, GuardRules
+from protocols.targets.guarding.guard import Guard, GuardRules
+from protocols.targets.guarding.name_lookup import NameLookup
 from tests.support.guards import loopback_guard
 
 # What can be seen without looking a name up: the host as it stands in an address, and why it is

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from protocols.errors import DeliveryError, DeliveryRefused, DeliveryRetryable, InvalidInput
 from protocols.messages import DeliveryId, DeviceId, MessageId
 from protocols.targets import Delivered, Outcome, Push, TargetResources
-from protocols.targets._http_exchange import MAX_ANSWER_BYTES
+from protocols.targets.http.exchange import MAX_ANSWER_BYTES
+from protocols.targets.http.session import http_session
 from protocols.targets.http_push import HttpPushTarget
-from protocols.targets.http_session import http_session
 from tests.support import receivers
 from tests.support.guards import loopback_guard
 from tests.support.receivers import Receiver

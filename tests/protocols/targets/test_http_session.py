@@ -15,10 +15,10 @@ from protocols.errors import DeliveryError, DeliveryFault, DeliveryRefused, Deli
 from protocols.identifiers import new_delivery_id, new_message_id
 from protocols.messages import DeviceId
 from protocols.targets import Delivered, Outcome, Push, TargetResources
-from protocols.targets._name_lookup import NameLookup
-from protocols.targets.guard import Guard, GuardRules
+from protocols.targets.guarding.guard import Guard, GuardRules
+from protocols.targets.guarding.name_lookup import NameLookup
+from protocols.targets.http.session import http_session
 from protocols.targets.http_push import HttpPushTarget
-from protocols.targets.http_session import http_session
 from tests.support import receivers
 from tests.support.receiver_certificates import Authority
 from tests.support.receivers import Receiver
@@ -70,9 +70,11 @@ class Sender:
 
 
 @asynccontextmanager
-async def sending(names: Names, rules: GuardRules = ONLY_HERE) -> AsyncIterator[Sender]:
+async def sending(
+    names: Names, rules: GuardRules = ONLY_HERE, *, max_age_s: float = 60.0
+) -> AsyncIterator[Sender]:
     guard = Guard(rules, lookup=NameLookup(names))
-    async with http_session(guard=guard, tls=AUTHORITY.trusting()) as session:
+    async with http_session(guard=guard, tls=AUTHORITY.trusting(), max_age_s=max_age_s) as session:
         yield Sender(TargetResources(http_session=session, guard=guard))
 
 
@@ -115,6 +117,17 @@ async def test_kept_connection_goes_where_it_went_whatever_the_name_says_meanwhi
         names.answer = [ELSEWHERE]
         assert isinstance(await sender.push(url), Delivered)
     assert (receiver.connections, len(receiver.requests), len(other.requests)) == (1, 2, 0)
+
+
+async def test_connection_that_has_become_too_old_is_not_kept() -> None:
+    names = Names(HERE)
+    async with Receiver() as receiver, sending(names, max_age_s=0.0) as sender:
+        url = f"http://{NAME}:{receiver.port}/in"
+        await sender.push(url)
+        await sender.push(url)
+        names.answer = [ELSEWHERE]
+        assert isinstance(await sender.fail(url), DeliveryRefused)
+    assert (receiver.connections, len(receiver.requests), names.asked) == (2, 2, 3)
 
 
 async def test_receiver_that_moves_is_found_at_the_next_connection() -> None:

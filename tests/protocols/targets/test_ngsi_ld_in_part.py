@@ -10,14 +10,14 @@ from standardwebhooks import Webhook
 from protocols.errors import DeliveryFault, DeliveryRefused, DeliveryRetryable
 from protocols.identifiers import new_delivery_id
 from protocols.targets import Delivered
-from protocols.targets._ngsi_ld_progress import (
+from protocols.targets.entities.progress import (
     MAX_DELIVERIES,
     MAX_PLACES,
     Listing,
     Progress,
     ProgressMemory,
 )
-from protocols.targets._signing import SigningAlgorithm, new_signing_secret
+from protocols.targets.http.signing import SigningAlgorithm, new_signing_secret
 from tests.support import receivers
 from tests.support.broker_scene import BrokerScene, make_push, refused, retryable, room
 from tests.support.ngsi_ld_broker import ERRORS, Problem

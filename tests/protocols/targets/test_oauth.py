@@ -8,8 +8,8 @@ import pytest
 
 from protocols.errors import DeliveryFault, DeliveryRetryable
 from protocols.targets import Delivered
-from protocols.targets._client_credentials import Token
-from protocols.targets._oauth import TokenCache
+from protocols.targets.http.client_credentials import Token
+from protocols.targets.http.oauth import TokenCache
 from tests.support import receivers
 from tests.support.receivers import ReceivedRequest
 from tests.support.token_endpoint import TokenEndpoint

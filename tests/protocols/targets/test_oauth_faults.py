@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from protocols.errors import DeliveryFault, DeliveryRefused, DeliveryRetryable, InvalidInput
 from protocols.targets import Delivered, Outcome
-from protocols.targets._name_lookup import NameLookup
-from protocols.targets.guard import Guard
-from protocols.targets.http_session import http_session
+from protocols.targets.guarding.guard import Guard
+from protocols.targets.guarding.name_lookup import NameLookup
+from protocols.targets.http.session import http_session
 from tests.support import receivers
 from tests.support.guards import LOOPBACK_RULES
 from tests.support.receivers import Answer, ReceivedRequest

@@ -9,7 +9,7 @@ from protocols.errors import DeliveryRefused, InvalidInput
 from protocols.identifiers import new_delivery_id, new_message_id
 from protocols.messages import DeviceId
 from protocols.targets import Push, Target, TargetResources, discover
-from protocols.targets.http_session import http_session
+from protocols.targets.http.session import http_session
 from tests.support.guards import loopback_guard
 
 

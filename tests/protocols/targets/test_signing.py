@@ -15,7 +15,8 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from protocols.errors import DeliveryError, InvalidInput
 from protocols.targets import Delivered, Outcome, Push, TargetResources
-from protocols.targets._signing import (
+from protocols.targets.http.session import http_session
+from protocols.targets.http.signing import (
     Signer,
     SigningAlgorithm,
     new_signing_secret,
@@ -23,7 +24,6 @@ from protocols.targets._signing import (
     public_key_of,
 )
 from protocols.targets.http_push import HttpPushTarget
-from protocols.targets.http_session import http_session
 from tests.support import receivers
 from tests.support.guards import loopback_guard
 from tests.support.pushes import make_push

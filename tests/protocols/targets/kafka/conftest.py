@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from protocols.targets.http_session import http_session
+from protocols.targets.http.session import http_session
 from tests.support.guards import loopback_guard
 from tests.support.kafka import KafkaBroker
 from tests.support.kafka_targets import KafkaTargets

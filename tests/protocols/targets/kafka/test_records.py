@@ -4,7 +4,7 @@ from aiokafka import AIOKafkaProducer
 
 from protocols.errors import DeliveryFault, DeliveryRefused
 from protocols.targets import Delivered
-from protocols.targets._kafka_records import BATCH_BYTES
+from protocols.targets.kafka_wire.records import BATCH_BYTES
 from protocols.targets.policy import MAX_BATCH
 from tests.support.kafka_targets import (
     NOW_S,
@@ -20,7 +20,6 @@ async def test_value_is_the_body_and_headers_name_it(
     targets: KafkaTargets, topic: TestTopic
 ) -> None:
     target = targets.make(bootstrapServers=topic.servers, topic=topic.name)
-    await target.open()
     push = make_push(b'{"a": 1.0,\n "b": "\xc3\xa6"}')
     assert isinstance(await deliver_one(target, push), Delivered)
     (record,) = await topic.records()
@@ -46,6 +45,7 @@ async def test_replay_and_events_of_the_hub_are_marked(
     assert replay["tingbro-replay"] == "1"
     assert "tingbro-event-type" not in replay
     assert event["tingbro-event-type"] == "endpoint.failing"
+    assert "tingbro-device-id" not in event
 
 
 async def test_key_decides_the_partition_as_it_does_for_other_clients(
@@ -85,6 +85,8 @@ async def test_trying_the_target_out_shows_where_the_record_stands(
     assert outcome.exchange is not None
     assert outcome.exchange.url == f"kafka://{topic.servers}/{topic.name}"
     assert outcome.exchange.address == "127.0.0.1"
+    assert outcome.exchange.request_headers == record.headers
+    assert outcome.exchange.request_body == (record.value or b"").decode()
     place = f"partition {record.partition}, offset {record.offset}"
     assert outcome.exchange.response_excerpt == place
 

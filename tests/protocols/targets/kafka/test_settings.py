@@ -11,13 +11,13 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from protocols.errors import InvalidInput
-from protocols.targets._kafka_settings import (
+from protocols.targets.guarding.guard import Guard, GuardRules
+from protocols.targets.kafka_wire.settings import (
     KafkaTargetSettings,
     RecordKey,
     SecurityProtocol,
     parse_kafka_settings,
 )
-from protocols.targets.guard import Guard, GuardRules
 from tests.support.certificates import Authority
 from tests.support.guards import loopback_guard
 from tests.support.kafka_targets import KafkaTargets

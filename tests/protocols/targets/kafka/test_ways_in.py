@@ -6,6 +6,8 @@ import pytest
 
 from protocols.errors import DeliveryFault, DeliveryRefused, DeliveryRetryable
 from protocols.targets import Delivered
+from protocols.targets.guarding.guard import Guard
+from protocols.targets.guarding.name_lookup import NameLookup
 from tests.support.certificates import Authority
 from tests.support.guards import LOOPBACK_RULES
 from tests.support.kafka_doors import (
@@ -22,8 +24,6 @@ from tests.support.kafka_targets import (
     KafkaTargets,
     deliver_one,
     failure_of_one,
-    guard_that_finds,
-    refusal_to_open,
 )
 from tests.support.kafka_topics import TestTopic
 
@@ -55,7 +55,6 @@ def login(doors: KafkaDoors, door: Door, topic: TestTopic, mechanism: str) -> di
 
 async def assert_arrives(targets: KafkaTargets, topic: TestTopic, settings: dict[str, Any]) -> None:
     target = targets.make(**settings)
-    await target.open()
     assert isinstance(await deliver_one(target), Delivered)
     assert len(await topic.records()) == 1
 
@@ -103,7 +102,7 @@ async def test_wrong_login_is_the_owners_to_mend_and_stands_in_no_text(
 ) -> None:
     settings = login(kafka_doors, door, topic, mechanism) | {wrong: "gu3ss"}
     target = targets.make(**settings)
-    for error in (await refusal_to_open(target), await failure_of_one(target)):
+    for error in [await failure_of_one(target) for _ in range(2)]:
         assert isinstance(error, DeliveryRetryable)
         assert error.fault is DeliveryFault.CONFIGURATION
         assert str(error) == "The broker does not accept `username` and `password`."
@@ -117,7 +116,7 @@ async def test_login_without_rights_is_the_owners_to_mend(
 ) -> None:
     settings = login(kafka_doors, Door.LOGIN, topic, "plain") | {"username": STRANGER}
     target = targets.make(**settings)
-    for error in (await refusal_to_open(target), await failure_of_one(target)):
+    for error in [await failure_of_one(target) for _ in range(2)]:
         assert error.fault is DeliveryFault.CONFIGURATION
         assert str(error) == "Kafka does not allow the hub to write to this topic."
 
@@ -128,7 +127,7 @@ async def test_certificate_that_nobody_trusted_vouches_for_is_refused(
 ) -> None:
     pem = Authority.other().certificate if authority == "another" else None
     target = targets.make(**{**tls, "caCertificate": pem})
-    for error in (await refusal_to_open(target), await failure_of_one(target)):
+    for error in [await failure_of_one(target) for _ in range(2)]:
         assert error.fault is DeliveryFault.CONFIGURATION
         assert str(error).startswith("The broker's certificate is not accepted: ")
 
@@ -137,7 +136,7 @@ async def test_certificate_for_another_name_is_refused(
     targets: KafkaTargets, tls: dict[str, Any], kafka_doors: KafkaDoors
 ) -> None:
     target = targets.make(**{**tls, "bootstrapServers": kafka_doors.servers(Door.MISNAMED)})
-    error = await refusal_to_open(target)
+    error = await failure_of_one(target)
     assert error.fault is DeliveryFault.CONFIGURATION
     assert f"not valid for '{NAME}'" in str(error)
 
@@ -147,7 +146,6 @@ async def test_certificate_for_the_name_of_a_server_does_not_do_for_its_brokers(
 ) -> None:
     server = f"{ELSEWHERE}:{kafka_doors.port(Door.MISNAMED)}"
     target = targets.make(**{**tls, "bootstrapServers": server})
-    await target.open()
     error = await failure_of_one(target)
     assert error.fault is DeliveryFault.CONFIGURATION
     assert f"not valid for '{NAME}'" in str(error)
@@ -157,7 +155,7 @@ async def test_broker_that_wants_a_certificate_says_so(
     targets: KafkaTargets, tls: dict[str, Any], kafka_doors: KafkaDoors
 ) -> None:
     target = targets.make(**{**tls, "bootstrapServers": kafka_doors.servers(Door.MUTUAL)})
-    error = await refusal_to_open(target)
+    error = await failure_of_one(target)
     assert error.fault is DeliveryFault.CONFIGURATION
     assert "`clientCertificate`" in str(error)
 
@@ -170,7 +168,7 @@ async def test_other_security_protocol_than_the_brokers_is_named_as_what_may_be_
 ) -> None:
     servers = f"{NAME}:{kafka_doors.port(door)}"
     target = targets.make(**{**tls, "bootstrapServers": servers, "securityProtocol": protocol})
-    assert "`securityProtocol`" in str(await refusal_to_open(target))
+    assert "`securityProtocol`" in str(await failure_of_one(target))
 
 
 async def test_broker_that_is_named_by_the_cluster_and_not_allowed_is_not_connected_to(
@@ -178,7 +176,6 @@ async def test_broker_that_is_named_by_the_cluster_and_not_allowed_is_not_connec
 ) -> None:
     assert not any(FORBIDDEN in str(network) for network in LOOPBACK_RULES.allow_networks)
     target = targets.make(bootstrapServers=kafka_doors.servers(Door.ASTRAY), topic=topic.name)
-    await target.open()
     error = await failure_of_one(target)
     assert isinstance(error, DeliveryRefused)
     assert await topic.records() == []
@@ -188,9 +185,11 @@ async def test_name_whose_address_has_become_a_forbidden_one_is_not_connected_to
     targets: KafkaTargets, topic: TestTopic, tls: dict[str, Any]
 ) -> None:
     addresses = ["127.0.0.1"]
-    guard = guard_that_finds(*addresses)
+    guard = Guard(LOOPBACK_RULES, lookup=NameLookup(lambda _: addresses))
     target = targets.make(guard=guard, **tls)
-    await target.open()
+    assert isinstance(await deliver_one(target), Delivered)
+    addresses[:] = [FORBIDDEN]
+    # It keeps the connection that it has, and gets no other.
+    assert isinstance(await deliver_one(target), Delivered)
     await target.close()
-    target = targets.make(guard=guard_that_finds(FORBIDDEN), **tls)
-    assert isinstance(await refusal_to_open(target), DeliveryRefused)
+    assert isinstance(await failure_of_one(target), DeliveryRefused)

@@ -1,0 +1,1 @@
+"""What the FIWARE data target is made of, beside its contract."""

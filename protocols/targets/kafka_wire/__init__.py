@@ -1,0 +1,1 @@
+"""What the Kafka data target is made of, beside its contract."""
