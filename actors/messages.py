@@ -233,6 +233,11 @@ class LookIntoOutbox:
 
 
 @dataclass(frozen=True, slots=True)
+class DeliveriesDue:
+    """A timer of the target's own: something that has failed may be tried again."""
+
+
+@dataclass(frozen=True, slots=True)
 class ResumeSending:
     """The tenure, which was too short to begin anything, may be long enough again."""
 

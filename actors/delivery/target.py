@@ -31,6 +31,7 @@ from actors.delivery.outcome_recorder import OutcomeRecorder
 from actors.delivery.pacing import Pace
 from actors.messages import (
     DeliveriesCreated,
+    DeliveriesDue,
     DeliveriesWithdrawn,
     LookIntoOutbox,
     ResumeSending,
@@ -163,8 +164,10 @@ class TargetActor(Actor):
                 self._cache.add(message.items)
             case DeliveriesWithdrawn():
                 self._cache.withdraw(message.delivery_ids)
-            case Tick():
+            case DeliveriesDue():
                 self._cache.on_due()
+            case Tick():
+                self._cache.outdate()
             case LookIntoOutbox():
                 self._cache.look()
             case ResumeSending():

@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import update
@@ -237,6 +239,25 @@ async def test_receiver_that_wants_quiet_is_left_alone_over_a_restart(scene: Sce
     await scene.pass_time(30)
     assert (await scene.pipeline.balance()).deliveries.delivered == 2
     assert (await scene.outbox.health(TARGET)).open_until is None
+
+
+async def test_outbox_that_is_slow_to_read_is_read_at_most_a_fifth_of_the_time(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await scene.make(*range(1, 31))
+    scene.receiver.fail_with(BUSY)
+    read, began_s = scene.outbox.waiting, list[float]()
+
+    async def read_slowly(target_id: TargetId, **how: Any) -> list[OutboxItem]:
+        began_s.append(scene.clock.monotonic())
+        await scene.clock.sleep(1.0)
+        return await read(target_id, **how)
+
+    monkeypatch.setattr(scene.outbox, "waiting", read_slowly)
+    scene.start(DeliveryPolicy(max_in_flight=3))
+    await scene.pass_time(60)
+    assert len(began_s) > 2
+    assert all(later - sooner >= 5 for sooner, later in pairwise(began_s))
 
 
 class TestBatches:

@@ -220,6 +220,8 @@ async def test_holder_whose_clock_stood_still_records_nothing_and_stops_at_the_f
     await a.claim()
     a.receiver.may_answer.clear()
     actor = a.start()
+    # It has read the outbox, and knows of nothing but what it is told.
+    await scene.clock.settle()
     items = await scene.make_deliveries(1, 1, 1)
     actor.tell(DeliveriesCreated(items[:1]))
     await scene.clock.settle()

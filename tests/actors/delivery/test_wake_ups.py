@@ -231,6 +231,7 @@ async def test_targets_are_woken_and_told_what_was_fetched_where_they_are(
     scene.system.spawn("/hub", ChildSpec("targets", Supervisor))
     await scene.clock.settle()
     scene.system.spawn("/hub/targets", ChildSpec(str(HERE), Noting, (told,)))
+    await scene.clock.settle()
     roster = TargetRoster(
         scene.system,
         outbox=Outbox(database),
