@@ -103,14 +103,15 @@ class Lanes:
     ) -> list[OutboxItem]:
         """Return what goes out together next: a frozen batch whole, else up to so many items.
 
-        Their bodies, `overhead_bytes` counted with each, come to `most_bytes` at the most; one that is
+        They stand in the order of the outbox, whichever lane was ready first: so a batch is the same
+        whenever it is taken. Their bodies, `overhead_bytes` counted with each, come to `most_bytes` at the most; one that is
         larger by itself is alone.
         """
         if not self._ready:
             return []
         batch_id = self._lanes[self._ready[0]].items[0].batch_id
         if batch_id is not None:
-            return self._take_frozen(batch_id)
+            return sorted(self._take_frozen(batch_id), key=_place)
         taken: list[OutboxItem] = []
         size, is_full = 0, False
         for key in list(self._ready):
@@ -129,7 +130,7 @@ class Lanes:
                 self._ready.remove(key)
             if is_full:
                 break
-        return taken
+        return sorted(taken, key=_place)
 
     def done(self, item: OutboxItem) -> None:
         """Open the lane again, once all that was taken of it has come to its end."""
@@ -236,3 +237,7 @@ class Lanes:
     def _key(self, item: OutboxItem) -> Key:
         lane = self.lane_of(item)
         return item.delivery_id if lane is None else lane
+
+
+def _place(item: OutboxItem) -> tuple[int, int, int, DeliveryId]:
+    return item.position, item.decoder_id or 0, item.generation, item.delivery_id

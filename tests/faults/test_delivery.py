@@ -116,7 +116,7 @@ async def test_batch_is_the_same_on_every_attempt_whoever_is_killed(
                     first_seen[key[0]].append(key[1])
     assert load.acknowledged <= arrived, f"seed {seed}"
     torn = [batch for batch, members in batches.items() if len(members) > 1]
-    assert not torn, f"seed {seed}: {torn[:3]}"
+    assert not torn, f"seed {seed}: {[batches[one] for one in torn[:3]]}"
     assert all(len(of) == 1 for of in deliveries.values()), f"seed {seed}"
     assert any(len(json.loads(min(members))) > 1 for members in batches.values())
     assert all(numbers == sorted(numbers) for numbers in first_seen.values()), f"seed {seed}"

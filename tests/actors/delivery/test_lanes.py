@@ -202,3 +202,14 @@ def test_every_device_keeps_its_order_however_sends_interleave(
     for device in set(devices):
         positions = [i.position for i in finished if i.device_id == device]
         assert positions == sorted(positions)
+
+
+def test_batch_stands_in_the_order_of_the_outbox_whichever_lane_was_ready_first() -> None:
+    lanes = Lanes(capacity=10)
+    behind, other, last = item(2, 1), item(3, 2), item(4, 3)
+    first = item(1, 1)
+    lanes.add([first, behind, other, last])
+    assert lanes.take() is first
+    lanes.done(first)
+
+    assert lanes.take_batch(10, None) == [behind, other, last]
