@@ -22,6 +22,8 @@ from typing import Any, Final
 
 from sqlalchemy import (
     BindParameter,
+    ColumnElement,
+    Select,
     bindparam,
     case,
     func,
@@ -51,6 +53,8 @@ PAGE_BYTES: Final = 8 * 1024 * 1024
 # Each row takes some 10 microseconds of the one writer.
 _LEASE_SLICE: Final = 200
 _LEASE_TRIES: Final = 3
+# Bodies are read so many at a time, so that no more than these are read in vain.
+_READ_CHUNK: Final = 200
 _EVER: Final = 2**63 - 1
 
 _ids: BindParameter[Any] = bindparam("ids", expanding=True)
@@ -61,21 +65,28 @@ _PLACE = (delivery.c.position, delivery.c.decoder_id, delivery.c.delivery_id)
 _is_event = delivery.c.decoder_id == literal_column(str(EVENT_DECODER))
 _is_free = or_(delivery.c.leased_until.is_(None), delivery.c.leased_until <= bindparam("free_at"))
 
-_SELECT_PLACES = (
-    select(*_PLACE, size_of_body.label("size"))
-    .where(
-        delivery.c.target_id == _target,
-        is_waiting,
-        tuple_(*_PLACE)
-        > tuple_(bindparam("position"), bindparam("decoder_id"), bindparam("delivery_id")),
-        delivery.c.expires_at > _now,
-        delivery.c.created_at >= bindparam("from_at"),
-        delivery.c.created_at < bindparam("to_at"),
-        _is_free,
+
+def _select_places(*further: ColumnElement[Any]) -> Select[Any]:
+    return (
+        select(*_PLACE, *further)
+        .where(
+            delivery.c.target_id == _target,
+            is_waiting,
+            tuple_(*_PLACE)
+            > tuple_(bindparam("position"), bindparam("decoder_id"), bindparam("delivery_id")),
+            delivery.c.expires_at > _now,
+            delivery.c.created_at >= bindparam("from_at"),
+            delivery.c.created_at < bindparam("to_at"),
+            _is_free,
+        )
+        .order_by(*_PLACE)
+        .limit(bindparam("limit"))
     )
-    .order_by(*_PLACE)
-    .limit(bindparam("limit"))
-)
+
+
+_SELECT_PLACES = _select_places()
+# Whoever leases has to know before reading any body how many of them fit into a page.
+_SELECT_SIZES = _select_places(size_of_body.label("size"))
 _last_error = (
     select(func.coalesce(delivery_attempt.c.error, delivery_attempt.c.error_code))
     .where(delivery_attempt.c.delivery_id == delivery.c.delivery_id)
@@ -165,8 +176,11 @@ class Unacknowledged:
         """Return a page, also of what others have leased. It holds `PAGE_BYTES` of bodies at the most."""
 
         def unit(reader: Reader) -> PullPage:
-            places = _places(reader, target_id, query, microseconds(now), free_at=_EVER)
-            return _page(_items(reader, [row.delivery_id for row in places.rows]), places, query, 0)
+            parameters = _parameters(target_id, query, microseconds(now), free_at=_EVER)
+            found = reader.fetch_all(_SELECT_PLACES, parameters)
+            rows = _fitting_items(reader, [row.delivery_id for row in found[: query.limit]])
+            places = _Places(found[: len(rows)], has_more=len(found) > len(rows))
+            return _page(rows, places, query, 0)
 
         return await self._database.read(unit)
 
@@ -178,7 +192,7 @@ class Unacknowledged:
         lease_id = query.cursor.lease_id or randbits(62) + 1
         for _ in range(_LEASE_TRIES):
             places = await self._database.read(
-                lambda reader: _places(reader, target_id, query, now_us, free_at=now_us)
+                lambda reader: _fitting_places(reader, target_id, query, now_us)
             )
             ids = [row.delivery_id for row in places.rows]
             leased = await self._claim(ids, lease_id, now_us, microseconds(now + lease))
@@ -219,11 +233,10 @@ class Unacknowledged:
         return leased
 
 
-def _places(
-    reader: Reader, target_id: int, query: PullQuery, now_us: int, *, free_at: int
-) -> _Places:
-    """Find the next deliveries without their bodies, and as many of them as a page may hold."""
-    parameters = {
+def _parameters(
+    target_id: int, query: PullQuery, now_us: int, *, free_at: int
+) -> dict[str, object]:
+    return {
         "target_id": TargetId(target_id),
         "position": query.cursor.position,
         "decoder_id": query.cursor.decoder_id,
@@ -234,7 +247,11 @@ def _places(
         "free_at": free_at,
         "limit": query.limit + 1,
     }
-    rows = reader.fetch_all(_SELECT_PLACES, parameters)
+
+
+def _fitting_places(reader: Reader, target_id: int, query: PullQuery, now_us: int) -> _Places:
+    """Find the next deliveries that nobody has leased, as many as a page may hold of their bodies."""
+    rows = reader.fetch_all(_SELECT_SIZES, _parameters(target_id, query, now_us, free_at=now_us))
     size = 0
     for number, row in enumerate(rows):
         size += row.size or 0
@@ -246,6 +263,19 @@ def _places(
 def _items(reader: Reader, ids: Sequence[str]) -> list[Row]:
     rows = reader.fetch_all(_SELECT_ITEMS, {"ids": list(ids)}) if ids else []
     return sorted(rows, key=lambda row: (row.position, row.decoder_id, row.delivery_id))
+
+
+def _fitting_items(reader: Reader, ids: Sequence[str]) -> list[Row]:
+    """Read these in order, until their bodies are more than a page holds."""
+    rows: list[Row] = []
+    size = 0
+    for start in range(0, len(ids), _READ_CHUNK):
+        for row in _items(reader, ids[start : start + _READ_CHUNK]):
+            size += len(row.body or b"")
+            if rows and size > PAGE_BYTES:
+                return rows
+            rows.append(row)
+    return rows
 
 
 def _page(rows: list[Row], places: _Places, query: PullQuery, lease_id: int) -> PullPage:
