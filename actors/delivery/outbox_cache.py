@@ -23,6 +23,8 @@ from storage.delivery.outbox import Outbox, OutboxItem
 # Looking for what is due, or on a mere suspicion, takes at most a fifth of the time: to pass over a
 # million that wait behind a head in back-off takes up to two seconds.
 _REST_PER_LOOK: Final = 4.0
+# Differences of instants are rounded: who waits for less may find that no time has passed.
+_SHORTEST_REST_S: Final = 0.001
 
 
 class OutboxCache:
@@ -95,7 +97,7 @@ class OutboxCache:
         rest_s = self._may_look_s - self._clock.monotonic()
         if self._reading:
             self._must_look = True
-        elif rest_s > 0:
+        elif rest_s > _SHORTEST_REST_S:
             self.wake_in(rest_s)
         else:
             self.outdate()

@@ -257,7 +257,8 @@ async def test_outbox_that_is_slow_to_read_is_read_at_most_a_fifth_of_the_time(
     scene.start(DeliveryPolicy(max_in_flight=3))
     await scene.pass_time(60)
     assert len(began_s) > 2
-    assert all(later - sooner >= 5 for sooner, later in pairwise(began_s))
+    # As exactly as instants are subtracted.
+    assert all(later - sooner >= 4.99 for sooner, later in pairwise(began_s))
 
 
 class TestBatches:
