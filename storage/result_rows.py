@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
+from typing import Final
 
 from storage.database import BulkInsert, BulkUpdate, Merge, Transaction
 from storage.instants import microseconds
@@ -31,7 +32,7 @@ _INSERT_JOBS = BulkInsert(
     ("message_id", "decoder_id", "position", "device_id", "organization_id", *_OUTCOME_COLUMNS),
 )
 _UPDATE_JOBS = BulkUpdate(message_job, ("message_id", "decoder_id"), _OUTCOME_COLUMNS)
-_INSERT_DELIVERIES = BulkInsert(
+INSERT_DELIVERIES: Final = BulkInsert(
     delivery,
     (
         "delivery_id",
@@ -48,6 +49,7 @@ _INSERT_DELIVERIES = BulkInsert(
         "expires_at",
     ),
 )
+"""New deliveries, whoever makes them: of a result, of an event, or once more."""
 _INSERT_STATES = BulkInsert(
     device_state,
     ("device_id", "state", "last_message_at"),
@@ -134,7 +136,7 @@ class ResultRows:
         if self._moved:
             transaction.update_many(_UPDATE_JOBS, self._moved)
         if self._deliveries:
-            transaction.insert_many(_INSERT_DELIVERIES, self._deliveries)
+            transaction.insert_many(INSERT_DELIVERIES, self._deliveries)
         if self._states:
             transaction.insert_many(_INSERT_STATES, _sorted(self._states.values()))
         if self._times:

@@ -2,10 +2,10 @@
 
 import re
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from protocols.kafka_security import SaslMechanism, SecurityProtocol
 from web.environment import Environment
 
 # Few enough that a worker can hold all of them, many enough that twelve workers can share.
@@ -17,27 +17,6 @@ MOST_REPLICAS: Final = 32
 # Kafka's own rule for topics, whose names have 249 characters at the most.
 _TOPIC_PREFIX: Final = re.compile(r"[A-Za-z0-9._-]{0,200}")
 _SASL_NAMES: Final = ("KAFKA_SASL_MECHANISM", "KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD")
-
-
-class SecurityProtocol(StrEnum):
-    PLAINTEXT = "plaintext"
-    SSL = "ssl"
-    SASL_PLAINTEXT = "sasl_plaintext"
-    SASL_SSL = "sasl_ssl"
-
-    @property
-    def is_encrypted(self) -> bool:
-        return self in (SecurityProtocol.SSL, SecurityProtocol.SASL_SSL)
-
-    @property
-    def has_login(self) -> bool:
-        return self in (SecurityProtocol.SASL_PLAINTEXT, SecurityProtocol.SASL_SSL)
-
-
-class SaslMechanism(StrEnum):
-    PLAIN = "plain"
-    SCRAM_SHA_256 = "scram-sha-256"
-    SCRAM_SHA_512 = "scram-sha-512"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

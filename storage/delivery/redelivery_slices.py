@@ -24,12 +24,12 @@ from sqlalchemy.orm import aliased
 
 from protocols.identifiers import first_uuid7, new_delivery_id
 from protocols.messages import DeliveryId, TargetId
-from storage.database import BulkInsert, Database, Reader, Row, Transaction
+from storage.database import Database, Reader, Row, Transaction
 from storage.delivery.delivery_bodies import has_body
 from storage.delivery.redelivery import DEAD_LETTERS, Redelivery, build
 from storage.instants import instant, microseconds
 from storage.ledger_changes import LedgerChanges
-from storage.result_rows import DELIVERY_LIFETIME
+from storage.result_rows import DELIVERY_LIFETIME, INSERT_DELIVERIES
 from storage.tables.entities import data_target
 from storage.tables.pipeline import delivery, is_dead_letter, is_waiting
 from storage.tables.targets import redelivery
@@ -94,23 +94,6 @@ _MOVE = (
         skipped=redelivery.c.skipped + bindparam("more_skipped"),
         finished_at=bindparam("at"),
     )
-)
-_INSERT = BulkInsert(
-    delivery,
-    (
-        "delivery_id",
-        "message_id",
-        "target_id",
-        "decoder_id",
-        "device_id",
-        "organization_id",
-        "position",
-        "generation",
-        "state",
-        "attempts",
-        "created_at",
-        "expires_at",
-    ),
 )
 _STILL_WAITING = select(delivery.c.delivery_id).where(delivery.c.delivery_id.in_(_ids), is_waiting)
 
@@ -277,7 +260,9 @@ def _make(
     if ids:
         tail = ("pending", 0, created_at, expires_at)
         rows = zip(ids, found.rows, strict=True)
-        transaction.insert_many(_INSERT, [(*_again(one, row), *tail) for one, row in rows])
+        transaction.insert_many(
+            INSERT_DELIVERIES, [(*_again(one, row), *tail) for one, row in rows]
+        )
         changes = LedgerChanges()
         for organization_id, count in Counter(row.organization_id for row in found.rows).items():
             changes.add(organization_id, "deliveries_created", count)

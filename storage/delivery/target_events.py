@@ -20,9 +20,8 @@ from storage.database import BulkInsert, Row, Transaction
 from storage.delivery.deliveries import EVENT_DECODER, DeliveryState
 from storage.instants import microseconds
 from storage.ledger_changes import LedgerChanges
-from storage.result_rows import DELIVERY_LIFETIME
+from storage.result_rows import DELIVERY_LIFETIME, INSERT_DELIVERIES
 from storage.tables.entities import application, data_target
-from storage.tables.pipeline import delivery
 from storage.tables.targets import target_event
 
 _ABOUT = (
@@ -41,23 +40,6 @@ _NEIGHBOURS = select(data_target.c.id, data_target.c.settings).where(
 )
 _INSERT_EVENTS = BulkInsert(
     target_event, ("event_id", "target_id", "organization_id", "type", "at", "body")
-)
-_INSERT_DELIVERIES = BulkInsert(
-    delivery,
-    (
-        "delivery_id",
-        "message_id",
-        "target_id",
-        "decoder_id",
-        "device_id",
-        "organization_id",
-        "position",
-        "generation",
-        "state",
-        "attempts",
-        "created_at",
-        "expires_at",
-    ),
 )
 
 # In order among themselves and before all messages: what has gone wrong is not to wait behind what
@@ -115,7 +97,7 @@ def write_events(
         for listener in listeners
     ]
     if deliveries:
-        transaction.insert_many(_INSERT_DELIVERIES, deliveries)
+        transaction.insert_many(INSERT_DELIVERIES, deliveries)
         changes = LedgerChanges()
         changes.add(about.organization_id, "deliveries_created", len(deliveries))
         changes.store(transaction)

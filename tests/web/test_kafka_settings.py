@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from protocols.errors import InvalidSettings
-from web.kafka_settings import KafkaSettings, SaslMechanism, SecurityProtocol
+from protocols.kafka_security import SaslMechanism, SecurityProtocol
+from web.kafka_settings import KafkaSettings
 from web.settings import read_settings
 
 LOGIN = {

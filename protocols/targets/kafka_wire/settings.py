@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from protocols.errors import InvalidInput
+from protocols.kafka_security import SaslMechanism, SecurityProtocol
 from protocols.targets.guarding.guard import Guard
 from protocols.targets.http.settings import DEFAULT_TIMEOUT_MS, MAX_TIMEOUT_MS
 
@@ -39,27 +40,6 @@ class RecordKey(StrEnum):
     DEVICE = "device"
     MESSAGE = "message"
     NONE = "none"
-
-
-class SecurityProtocol(StrEnum):
-    PLAINTEXT = "plaintext"
-    SSL = "ssl"
-    SASL_PLAINTEXT = "sasl_plaintext"
-    SASL_SSL = "sasl_ssl"
-
-    @property
-    def is_encrypted(self) -> bool:
-        return self in (SecurityProtocol.SSL, SecurityProtocol.SASL_SSL)
-
-    @property
-    def has_login(self) -> bool:
-        return self in (SecurityProtocol.SASL_PLAINTEXT, SecurityProtocol.SASL_SSL)
-
-
-class SaslMechanism(StrEnum):
-    PLAIN = "plain"
-    SCRAM_SHA_256 = "scram-sha-256"
-    SCRAM_SHA_512 = "scram-sha-512"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,11 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from protocols.errors import InvalidInput
+from protocols.kafka_security import SecurityProtocol
 from protocols.targets.guarding.guard import Guard, GuardRules
 from protocols.targets.kafka_wire.settings import (
     KafkaTargetSettings,
     RecordKey,
-    SecurityProtocol,
     parse_kafka_settings,
 )
 from tests.support.certificates import Authority
